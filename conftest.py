@@ -1,0 +1,15 @@
+"""Which half of the suite a call means: ``pytest`` the tests, ``pytest --benchmark-only`` the benchmarks."""
+
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the half that was not asked for, unless its path was given."""
+    if any(not arg.startswith("-") for arg in config.invocation_params.args):
+        return None
+    unwanted = "tests" if config.getoption("benchmark_only", default=False) else "bench"
+    return True if _ROOT / unwanted in (collection_path, *collection_path.parents) else None

@@ -1,0 +1,3 @@
+"""The version, which stands in every result."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,76 @@
+"""``perfmodel compare`` and ``perfmodel run``."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perfmodel.commands.options import (
+    PARAMETER_OPTIONS,
+    RUN_OPTIONS,
+    SCENARIO_OPTIONS,
+    add_options,
+    build_parameters,
+    build_scenario,
+)
+from perfmodel.commands.output import announce_compilation, check_writable, progress_bar, warn, write_json
+from perfmodel.errors import InputError
+
+if TYPE_CHECKING:
+    from perfmodel.parameters import ParameterSet
+    from perfmodel.scenario import Scenario
+
+
+@click.command("compare")
+@add_options(SCENARIO_OPTIONS, PARAMETER_OPTIONS, RUN_OPTIONS)
+def compare_command(**given: Any) -> None:
+    """Populate a TD's private memory under each interface: counts, time and its interval side by side."""
+    scenario, parameters, threads, json_path = _prepare(given)
+    from perfmodel.comparison import compare
+    from perfmodel.result import to_json
+    from perfmodel.show import print_comparison
+
+    with progress_bar("regions of 1 GiB", announce_compilation) as progress:
+        result = compare(scenario, parameters, threads=threads, progress=progress)
+    _say_what_is_missing(scenario, result.scenario, [row.interface for row in result.rows], result.notes)
+    if json_path != "-":
+        print_comparison(result)
+    write_json(json_path, to_json(result))
+
+
+@click.command("run")
+@add_options(SCENARIO_OPTIONS, PARAMETER_OPTIONS, RUN_OPTIONS)
+def run_command(**given: Any) -> None:
+    """Do what compare does and show the whole ledger: units of work and time, stage by stage."""
+    scenario, parameters, threads, json_path = _prepare(given)
+    from perfmodel.comparison import run
+    from perfmodel.result import to_json
+    from perfmodel.show import print_run
+
+    with progress_bar("regions of 1 GiB", announce_compilation) as progress:
+        result = run(scenario, parameters, threads=threads, progress=progress)
+    _say_what_is_missing(scenario, result.scenario, [r.row.interface for r in result.runs], result.notes)
+    if json_path != "-":
+        print_run(result, parameters)
+    write_json(json_path, to_json(result))
+
+
+def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, int | None, str | None]":
+    threads, json_path = given.pop("threads"), given.pop("json_path")
+    if threads is not None and not 1 <= threads <= 1024:
+        raise InputError(f"threads {threads}: accepted is a whole number from 1 to 1024")
+    check_writable(json_path)
+    return build_scenario(given), build_parameters(given), threads, json_path
+
+
+def _say_what_is_missing(
+    scenario: "Scenario", ran: dict[str, Any], interfaces: list[str], notes: dict[str, Any]
+) -> None:
+    if not scenario.interfaces and interfaces == ["pfn"]:
+        warn(
+            f"backing {ran['backing']} has no struct page: only pfn can map it; "
+            "page-4k, folio-strict and folio-lenient are left out"
+        )
+    if scenario.vcpus > 1:
+        warn("vCPUs do not contend in this version: times are the sum over vCPUs, not the time that passes")
+    for missing in notes.get("missing", ()):
+        warn(f"host: {missing['file']}: {missing['reason']}: {missing['costs']}")

@@ -1,0 +1,124 @@
+"""The options that ``compare`` and ``run`` share, and what they build."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perfmodel import names
+from perfmodel.errors import InputError
+
+if TYPE_CHECKING:
+    from perfmodel.parameters import ParameterSet
+    from perfmodel.scenario import Scenario
+
+_FILE = click.Path(path_type=Path)
+
+
+def _either(accepted: tuple[str, ...]) -> str:
+    return ", ".join(accepted)
+
+
+SCENARIO_OPTIONS = [
+    click.option("--memory", metavar="SIZE", help="Guest memory, such as 64GiB or 1.5T (binary units). "
+                 "[default: 64GiB; with --backing host three quarters of MemFree in whole GiB]"),
+    click.option("--interface", "interfaces", multiple=True, metavar="NAME",
+                 help=f"Mapping-level policy: {_either(names.INTERFACES)}. Repeatable. [default: all]"),
+    click.option("--backing", default="hugetlb-1g", show_default=True, metavar="NAME",
+                 help=f"Where the memory comes from: {_either(names.BACKINGS)}."),
+    click.option("--guest", default="linux-lazy", show_default=True, metavar="NAME",
+                 help=f"How the guest accepts: {_either(names.GUESTS)}."),
+    click.option("--order", default="sequential", show_default=True, metavar="NAME",
+                 help=f"Order by 4 MiB chunk: {_either(names.ORDERS)}."),
+    click.option("--layout", default="flat", show_default=True, metavar="NAME",
+                 help=f"Guest-physical layout: {_either(names.LAYOUTS)}."),
+    click.option("--levels", default=4, show_default=True, metavar="N", help="S-EPT levels, 4 or 5."),
+    click.option("--shattered", default=0.0, show_default=True, metavar="SHARE",
+                 help="Share of the whole 1G folios that hold shared 4K pages, 0 to 1."),
+    click.option("--shared-pages", default=1, show_default=True, metavar="N",
+                 help="Shared 4K pages in each of those."),
+    click.option("--shatter-layout", default="uniform", show_default=True, metavar="NAME",
+                 help=f"Where they lie: {_either(names.SHATTER_LAYOUTS)}."),
+    click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of everything drawn."),
+    click.option("--vcpus", default=1, show_default=True, metavar="N",
+                 help="vCPUs of --order striped; contention is not modelled yet."),
+    click.option("--thp-share", default=0.9, show_default=True, metavar="SHARE",
+                 help="Backing thp: share of the 2M ranges in one folio."),
+    click.option("--block-shares", metavar="ORDER=SHARE,...",
+                 help="Backings order0 and thp: share of the memory by order of the free block it comes from, "
+                 "such as 0=0.2,10=0.8. [default: the same for each order]"),
+    click.option("--extents", type=_FILE, metavar="FILE",
+                 help="Backing extents: CSV with the header gfn,pfn,pages,folio_order,has_struct_page."),
+    click.option("--host", type=_FILE, metavar="FILE",
+                 help="Backing host: a host stored by 'perfmodel ingest host'. [default: this machine]"),
+    click.option("--scale-host", is_flag=True,
+                 help="Backing host: repeat the host's memory until the guest fits."),
+    click.option("--max-folio-order", default=9, show_default=True, metavar="N",
+                 help="Backing host: largest folio order asked for; 0 is guest_memfd as it is upstream."),
+    click.option("--flush-first-page-only", is_flag=True,
+                 help="Flush one 4K page a mapping, as applied upstream, not every page (RFC v5)."),
+    click.option("--module-feature", "features", multiple=True, metavar="NAME=off",
+                 help=f"Turn a feature of the module off: {_either(names.MODULE_FEATURES)}."),
+]  # fmt: skip
+
+PARAMETER_OPTIONS = [
+    click.option("--preset", metavar="NAME", help="Processor whose parameters to use; 'perfmodel params' lists them. "
+                 "[default: spr-8480p]"),
+    click.option("--params", type=_FILE, metavar="FILE", help="TOML file with parameters of your own."),
+    click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter. Repeatable."),
+]  # fmt: skip
+
+RUN_OPTIONS = [
+    click.option("--threads", metavar="N", type=int, help="Threads; no result depends on it. [default: one a core]"),
+    click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for stdout."),
+]  # fmt: skip
+
+
+def add_options(*groups: list[Callable[..., Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds ``groups`` of options to a command, in their order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def build_scenario(given: dict[str, Any]) -> "Scenario":
+    """Return the scenario of the given option values; takes them out of ``given``."""
+    from perfmodel.scenario import Scenario
+
+    block_shares = _block_shares(given.pop("block_shares"))
+    features_off = tuple(_feature_off(text) for text in given.pop("features"))
+    fields = Scenario.__dataclass_fields__.keys() & given.keys()
+    return Scenario(block_shares=block_shares, features_off=features_off, **{name: given.pop(name) for name in fields})
+
+
+def build_parameters(given: dict[str, Any]) -> "ParameterSet":
+    """Return the parameters of the given option values; takes them out of ``given``."""
+    from perfmodel.parameters import DEFAULT_PRESET, load_parameters
+
+    return load_parameters(given.pop("preset") or DEFAULT_PRESET, given.pop("params"), tuple(given.pop("overrides")))
+
+
+def _feature_off(text: str) -> str:
+    name, _, value = text.partition("=")
+    if value != "off":
+        raise InputError(f"module-feature {text!r}: accepted is NAME=off, NAME of {_either(names.MODULE_FEATURES)}")
+    return name
+
+
+def _block_shares(text: str | None) -> dict[int, float]:
+    shares: dict[int, float] = {}
+    for item in text.split(",") if text else ():
+        order, _, share = item.partition("=")
+        try:
+            key, value = int(order), float(share)
+        except ValueError:
+            raise InputError(f"block-shares {item!r}: accepted is ORDER=SHARE, such as 10=0.8") from None
+        if key in shares:
+            raise InputError(f"block-shares {item!r}: order {key} may be named once")
+        shares[key] = value
+    return shares

@@ -1,0 +1,197 @@
+"""Run a scenario under each interface and price what happened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import kernels.counters as k
+from perfmodel._version import __version__
+from perfmodel.costs import Ledger, Price, cost_ratio, ledger, price_many
+from perfmodel.memory import GuestMemory
+from perfmodel.parameters import ParameterSet, load_parameters
+from perfmodel.platform import static_pamt_bytes
+from perfmodel.policies import POLICIES
+from perfmodel.policies.contract import Policy
+from perfmodel.populate import Progress, Tally, populate_guest
+from perfmodel.refusals import CAUSES
+from perfmodel.result import (
+    Comparison,
+    Cost,
+    Leaves,
+    Pages,
+    ParametersId,
+    Ratio,
+    Row,
+    Run,
+    RunRow,
+)
+from perfmodel.scenario import Scenario, able_interfaces
+
+_FLUSHED_BY_2M = 512
+_GIB_PAGES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scenario came to, before it is shown one way or another."""
+
+    memory: GuestMemory
+    parameters: ParameterSet
+    rows: list[Row]
+    counters: list[dict[str, int]]
+    ledgers: list[Ledger]
+
+
+def compare(
+    scenario: Scenario,
+    parameters: ParameterSet | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Populate the guest of ``scenario`` under each of its interfaces.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    parameters : ParameterSet, optional
+        Default: the default preset.
+    threads : int, optional
+        Default: one a core. Changes nothing in the result but ``model_seconds``.
+    progress : callable, optional
+        Called with regions done and in all.
+
+    Raises
+    ------
+    InputError
+        The scenario cannot be run; one line says what would be accepted.
+    """
+    done = execute(scenario, parameters, threads=threads, progress=progress)
+    first = done.rows[0].interface
+    ratios = [
+        Ratio(row.interface, first, **_ratio(units, done.ledgers[0], done.parameters, scenario.seed))
+        for row, units in zip(done.rows, done.ledgers, strict=True)
+    ]
+    return Comparison(**_head(done), rows=done.rows, ratios=ratios)
+
+
+def run(
+    scenario: Scenario,
+    parameters: ParameterSet | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Do what :func:`compare` does and return counters and ledgers too, without ratios."""
+    done = execute(scenario, parameters, threads=threads, progress=progress)
+    runs = []
+    for row, counters, units in zip(done.rows, done.counters, done.ledgers, strict=True):
+        by_stage: dict[str, dict[str, int]] = {}
+        for (stage, unit), count in units.units.items():
+            by_stage.setdefault(stage, {})[unit] = count
+        runs.append(RunRow(row, counters, by_stage))
+    return Run(**_head(done), runs=runs)
+
+
+def execute(
+    scenario: Scenario,
+    parameters: ParameterSet | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run and price ``scenario``: the common part of :func:`compare` and :func:`run`."""
+    parameters = parameters or load_parameters()
+    memory = GuestMemory.build(scenario)
+    scenario = memory.scenario
+    names = able_interfaces(scenario.interfaces, memory.backing.has_struct_page, scenario.backing)
+    policies = [POLICIES[name] for name in names]
+    tallies = populate_guest(memory, policies, threads, progress)
+    counters = [priced_counters(t, p, scenario.flush_first_page_only) for t, p in zip(tallies, policies, strict=True)]
+    ledgers = [ledger(c) for c in counters]
+    prices = price_many(ledgers, parameters, seed=scenario.seed)
+    pamt_bytes = static_pamt_bytes(memory.backing.blocks().size << 30)
+    rows = [
+        _row(policy, tally, price, parameters.tsc_ghz, pamt_bytes)
+        for policy, tally, price in zip(policies, tallies, prices, strict=True)
+    ]
+    return Outcome(memory, parameters, rows, counters, ledgers)
+
+
+def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool) -> dict[str, int]:
+    """Return the counters that ``data/work.toml`` prices.
+
+    Parameters
+    ----------
+    tally : Tally
+    policy : Policy
+        Decides what the wrapper does with its argument.
+    flush_first_page_only : bool
+        A 2M AUG flushes one 4K page instead of 512.
+    """
+    n = {c.name.lower(): int(tally.counts[c]) for c in k.Counter if c != k.Counter.EXISTING_TABLE}
+    flushed_2m = n["aug_2m"] * (1 if flush_first_page_only else _FLUSHED_BY_2M)
+    augs = n["aug_4k"] + n["aug_2m"]
+    n |= {
+        "flush_pages": n["aug_4k"] + flushed_2m + n["sept_add"],
+        "clear_pages": tally.mapped,
+        "folio_allocs": tally.folios,
+        "gmem_lookups": n["fault"],
+        "mirror_installs": n["sept_add"] + augs,
+        "mirror_tables": n["sept_add"],
+        "folio_checks_4k": n["aug_4k"] if policy.wrapper == "folio" else 0,
+        "folio_checks_2m": n["aug_2m"] if policy.wrapper == "folio" else 0,
+        "page_conversions": augs if policy.wrapper == "page" else 0,
+    }
+    return n
+
+
+def _row(policy: Policy, tally: Tally, price: Price, tsc_ghz: float, pamt_bytes: int) -> Row:
+    n = {c.name: int(tally.counts[c]) for c in k.Counter}
+    ns = Cost(price.total_ns, price.low_ns, price.high_ns, price.by_stage_ns)
+    seconds = ns.total / 1e9
+    accepts = ("ACCEPT_4K", "ACCEPT_2M", "ACCEPT_EXIT", "ACCEPT_SIZE_MISMATCH", "ACCEPT_1G_INVALID")
+    return Row(
+        interface=policy.name,
+        leaves=Leaves(tally.leaves_4k, tally.leaves_2m),
+        pages=Pages(tally.asked, tally.mapped, tally.refused_pages, tally.shared),
+        faults=n["FAULT"],
+        td_exits=n["TD_EXIT"],
+        seamcalls={
+            "TDH.MEM.SEPT.ADD": n["SEPT_ADD"],
+            "TDH.MEM.PAGE.AUG": n["AUG_4K"] + n["AUG_2M"],
+            "TDH.VP.ENTER": n["VP_ENTER"],
+        },
+        tdcalls={"TDG.MEM.PAGE.ACCEPT": sum(n[name] for name in accepts)},
+        refused_hugepages=dict(zip(CAUSES, tally.refused.tolist(), strict=True)),
+        sept_pages=n["SEPT_ADD"],
+        host_table_pages=2 * n["SEPT_ADD"],
+        pamt_bytes=pamt_bytes,
+        ns=ns,
+        cycles=ns.times(tsc_ghz),
+        seconds=seconds,
+        gib_per_s=_per(tally.mapped / _GIB_PAGES, seconds),
+        faults_per_s=_per(n["FAULT"], seconds),
+        model_seconds=tally.model_seconds,
+    )
+
+
+def _per(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds else 0.0
+
+
+def _ratio(above: Ledger, below: Ledger, parameters: ParameterSet, seed: int) -> Mapping[str, float]:
+    if not below.units:  # nothing was mapped, so nothing differs
+        return {"value": 1.0, "low": 1.0, "high": 1.0}
+    ratio = cost_ratio(above, below, parameters, seed=seed)
+    return {"value": ratio.value, "low": ratio.low, "high": ratio.high}
+
+
+def _head(done: Outcome) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "seed": done.memory.scenario.seed,
+        "parameters": ParametersId(done.parameters.name, done.parameters.sha256),
+        "scenario": done.memory.scenario.describe(),
+        "notes": done.memory.notes,
+    }

@@ -1,0 +1,205 @@
+"""Counts first, prices later: integer units of work by stage, and what they cost with a set of parameters.
+
+A run yields counters; ``data/work.toml`` turns each counter into integer units by stage; each unit has one
+parameter of the same name. Pricing is one matrix product over all parameter samples.
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Literal, get_args
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from perfmodel.parameters import ParameterSet
+
+Stage = Literal[
+    "exit",
+    "kvm_fault",
+    "guest_memfd",
+    "host_clear",
+    "mirror",
+    "flush",
+    "seamcall",
+    "module_keyhole",
+    "module_locks",
+    "module_memory",
+    "module_fill",
+    "module_code",
+    "guest_accept",
+    "guest_zero",
+    "entry",
+]
+
+STAGES: tuple[str, ...] = get_args(Stage)
+"""Stages in the order of a fault; docs/cost-model.md says from where to where each one is counted."""
+
+INTERVAL = (0.05, 0.95)
+"""The two points of the distribution of a cost that bound its interval."""
+
+
+class WorkRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`count` units of `unit` per event of `counter`, booked under `stage`."""
+
+    counter: str
+    stage: Stage
+    unit: str
+    count: int
+    source: str
+
+
+class _WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    work: list[WorkRow]
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """Integer units of work by (stage, unit); units that do not occur are absent."""
+
+    units: dict[tuple[str, str], int]
+
+    def __add__(self, other: "Ledger") -> "Ledger":
+        total = dict(self.units)
+        for key, count in other.units.items():
+            total[key] = total.get(key, 0) + count
+        return Ledger(total)
+
+    def total(self, unit: str, stage: str | None = None) -> int:
+        """Units of one kind, in all stages or in one."""
+        return sum(n for (s, u), n in self.units.items() if u == unit and stage in (None, s))
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Cost of a ledger in ns: central value, 5 % and 95 % points over the parameters' ranges, and its parts.
+
+    `by_stage_ns` has every stage, in the order of `STAGES`, and sums to `total_ns`.
+    """
+
+    total_ns: float
+    low_ns: float
+    high_ns: float
+    by_stage_ns: dict[str, float]
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """A quotient of two costs, both under the same parameters: central value, 5 % and 95 % points."""
+
+    value: float
+    low: float
+    high: float
+
+
+@functools.cache
+def work_rows() -> tuple[WorkRow, ...]:
+    """The rows of ``data/work.toml``, in file order."""
+    text = (resources.files("perfmodel") / "data" / "work.toml").read_bytes()
+    return tuple(msgspec.toml.decode(text, type=_WorkFile).work)
+
+
+@functools.cache
+def _work_by_counter() -> Mapping[str, tuple[WorkRow, ...]]:
+    counters: dict[str, list[WorkRow]] = {}
+    for row in work_rows():
+        counters.setdefault(row.counter, []).append(row)
+    return {counter: tuple(rows) for counter, rows in counters.items()}
+
+
+@functools.cache
+def counter_names() -> tuple[str, ...]:
+    """Counters that `ledger` knows."""
+    return tuple(_work_by_counter())
+
+
+def ledger(counters: Mapping[str, int]) -> Ledger:
+    """Units of work of a run.
+
+    Parameters
+    ----------
+    counters : mapping of str to int
+        How often each kind of event happened; a counter left out is 0. Integers of any size, exact.
+
+    Raises
+    ------
+    KeyError
+        For a counter that ``data/work.toml`` does not know.
+    TypeError
+        For a count that is not an integer.
+    """
+    work = _work_by_counter()
+    units: dict[tuple[str, str], int] = {}
+    for counter, events in counters.items():
+        events = operator.index(events)
+        for row in work[counter]:
+            if events:
+                key = (row.stage, row.unit)
+                units[key] = units.get(key, 0) + events * row.count
+    return Ledger(units)
+
+
+def unit_matrix(ledgers: Sequence[Ledger], names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Units by ledger, stage and parameter, shape (ledgers, stages, n); here counts become floats.
+
+    Raises
+    ------
+    KeyError
+        If a ledger holds a unit that is not in `names`.
+    """
+    column = {name: j for j, name in enumerate(names)}
+    row = {stage: i for i, stage in enumerate(STAGES)}
+    matrix = np.zeros((len(ledgers), len(STAGES), len(names)))
+    for k, one in enumerate(ledgers):
+        for (stage, unit), count in one.units.items():
+            matrix[k, row[stage], column[unit]] = count
+    return matrix
+
+
+def sample_costs(
+    ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Total cost in ns of each ledger under each parameter sample, shape (samples, ledgers)."""
+    units = unit_matrix(ledgers, parameters.names).sum(axis=1)
+    return np.asarray(parameters.sample_ns(samples, seed) @ units.T)
+
+
+def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0) -> list[Price]:
+    """Price several ledgers under the same samples.
+
+    Returns
+    -------
+    list of Price
+        An interval always holds its central value; should sampling leave it out, the interval is widened.
+    """
+    stages_ns = unit_matrix(ledgers, parameters.names) @ parameters.values_ns()
+    bounds = np.quantile(sample_costs(ledgers, parameters, samples, seed), INTERVAL, axis=0)
+    prices = []
+    for k in range(len(ledgers)):
+        by_stage = dict(zip(STAGES, stages_ns[k].tolist(), strict=True))
+        total = math.fsum(by_stage.values())
+        low, high = bounds[:, k].tolist()
+        prices.append(Price(total, min(low, total), max(high, total), by_stage))
+    return prices
+
+
+def price(one: Ledger, parameters: ParameterSet, samples: int = 4096, seed: int = 0) -> Price:
+    """Price one ledger: see `price_many`."""
+    return price_many([one], parameters, samples, seed)[0]
+
+
+def cost_ratio(
+    numerator: Ledger, denominator: Ledger, parameters: ParameterSet, samples: int = 4096, seed: int = 0
+) -> Ratio:
+    """How many times `denominator` the cost of `numerator` is, with both under the same samples.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If `denominator` costs nothing.
+    """
+    above, below = price_many([numerator, denominator], parameters, samples=1, seed=seed)
+    value = above.total_ns / below.total_ns
+    costs = sample_costs([numerator, denominator], parameters, samples, seed)
+    low, high = np.quantile(costs[:, 0] / costs[:, 1], INTERVAL).tolist()
+    return Ratio(value, min(low, value), max(high, value))

@@ -1,0 +1,30 @@
+"""The order in which a guest takes up the 4 MiB chunks of a region."""
+
+import numpy as np
+import numpy.typing as npt
+
+CHUNKS_PER_REGION = 256
+_STREAM = 0x0DE4  # keeps this draw apart from the others of the same seed
+
+
+def chunk_order(name: str, region: int, seed: int, vcpus: int) -> npt.NDArray[np.int64]:
+    """Return the order of a region's chunks.
+
+    Parameters
+    ----------
+    name : {"sequential", "random", "striped"}
+        ``striped`` gives each vCPU an equal stripe of the region; all proceed in step.
+    region, seed, vcpus : int
+
+    Returns
+    -------
+    ndarray of int64, shape (256,)
+        A permutation of the chunk numbers.
+    """
+    chunks = np.arange(CHUNKS_PER_REGION, dtype=np.int64)
+    if name == "random":
+        return np.random.default_rng([_STREAM, seed, region]).permutation(chunks)
+    if name == "striped":
+        stripe = -(-CHUNKS_PER_REGION // min(vcpus, CHUNKS_PER_REGION))
+        return chunks[np.lexsort((chunks // stripe, chunks % stripe))]
+    return chunks

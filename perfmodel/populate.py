@@ -1,0 +1,284 @@
+"""Populate a guest's memory under several policies: regions stream through tables, on threads."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.census import LEAVES_2M, LEAVES_4K, STRAY, census_region
+from kernels.counters import AUG_2M, AUG_4K, COUNTERS, EXISTING_TABLE, SEPT_ADD, Counter
+from kernels.fault import LINES
+from kernels.populate import PAGES_PER_RANGE, populate_region
+from kernels.ranges import RangeFacts, count_by_run, describe_ranges
+from kernels.status import SUCCESS, as_unsigned
+from kernels.tables import TD_CHLDCNT, TD_NEXT_SEPT
+from perfmodel.backings.contract import REGION_PAGES, RegionBacking
+from perfmodel.backings.one_block import OneBlockBacking
+from perfmodel.errors import ModelError
+from perfmodel.guests import GUESTS, Guest
+from perfmodel.memory import GuestMemory
+from perfmodel.orders import chunk_order
+from perfmodel.policies.contract import Policy
+from perfmodel.refusals import CAUSES, MAPPED_2M, NOT_ASKED, refusal_causes
+from perfmodel.td_tables import TdTables
+
+_RANGES = REGION_PAGES // PAGES_PER_RANGE
+_FLAGS = ("aligned", "contiguous", "shared_in_folio")
+_PAMT_BUDGET_BYTES = 4 << 30
+_BLOCK_PAMT_BYTES = 4 << 20
+
+Progress = Callable[[int, int], None]
+"""Called with regions done and regions in all."""
+
+
+@dataclass
+class Tally:
+    """Exact counts of one policy's run; every field is an integer but ``model_seconds``.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (COUNTERS,)
+        Indexed by :class:`kernels.counters.Counter`.
+    refused : ndarray of int64, shape (len(CAUSES),)
+        2M ranges that were asked for and not mapped at 2M, by cause.
+    leaves_4k, leaves_2m : int
+        Counted in the tables after the run.
+    asked, refused_pages, shared : int
+        4K pages.
+    ranges : int
+        2M ranges of which at least one private page was asked for.
+    folios : int
+        Folios that guest_memfd allocated.
+    """
+
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(COUNTERS, np.int64))
+    refused: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CAUSES), np.int64))
+    leaves_4k: int = 0
+    leaves_2m: int = 0
+    asked: int = 0
+    refused_pages: int = 0
+    shared: int = 0
+    ranges: int = 0
+    folios: int = 0
+    model_seconds: float = 0.0
+
+    @property
+    def mapped(self) -> int:
+        """4K pages mapped."""
+        return self.leaves_4k + PAGES_PER_RANGE * self.leaves_2m
+
+    def add(self, other: "Tally") -> None:
+        """Add the counts of another part of the guest."""
+        self.counts += other.counts
+        self.refused += other.refused
+        for name in ("leaves_4k", "leaves_2m", "asked", "refused_pages", "shared", "ranges", "folios", "model_seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def check(self) -> None:
+        """Hold the run against the laws of conservation; raise :class:`ModelError` where one is broken."""
+        count = {c.name: int(n) for c, n in zip(Counter, self.counts, strict=True)}
+        laws = {
+            "asked = mapped + refused": self.asked == self.mapped + self.refused_pages,
+            "2M ranges asked = 2M leaves + refused": self.ranges == self.leaves_2m + int(self.refused.sum()),
+            "leaves = AUGs": (self.leaves_4k, self.leaves_2m) == (count["AUG_4K"], count["AUG_2M"]),
+            "faults = AUGs": count["FAULT"] == count["AUG_4K"] + count["AUG_2M"],
+            "faults = exits + prefaults": count["FAULT"] == count["TD_EXIT"] + count["PREFAULT"],
+            "exits = entries = ACCEPTs that exit": (count["TD_EXIT"] == count["VP_ENTER"] == count["ACCEPT_EXIT"]),
+            "leaves = accepted": self.mapped == count["ACCEPT_4K"] + PAGES_PER_RANGE * count["ACCEPT_2M"],
+        }
+        broken = [law for law, holds in laws.items() if not holds]
+        if broken:
+            raise ModelError(f"conservation broken: {'; '.join(broken)}; counts {count}")
+
+
+class RegionTurn(NamedTuple):
+    """A region, and how far the tables above it exist when its turn comes in GFN order.
+
+    Attributes
+    ----------
+    region : int
+    link_above : int or None
+        Level of the lowest entry that an earlier region's tables already hold; None where only the root does.
+    """
+
+    region: int
+    link_above: int | None
+
+
+def region_turns(memory: GuestMemory) -> Iterator[RegionTurn]:
+    """Yield the guest's regions, ascending, with what the regions before them have left.
+
+    A table of entries at level ``n`` covers ``512 ** (n - 1)`` regions. It comes with the first private page in
+    them, so a region that asks for nothing leaves none.
+    """
+    upper_levels = range(2, memory.scenario.levels - 1)
+    before = -1
+    for region in memory.layout.regions():
+        held = [level for level in upper_levels if before >> (9 * (level - 1)) == region >> (9 * (level - 1))]
+        yield RegionTurn(region, min(held, default=None))
+        if len(held) == len(upper_levels) or memory.asks(region):
+            before = region
+
+
+def describe(behind: RegionBacking, use: npt.NDArray[np.uint8]) -> RangeFacts:
+    """Return the facts about the 2M ranges of a region."""
+    facts = RangeFacts(
+        **{name: np.zeros(_RANGES, np.bool_ if name in _FLAGS else np.int64) for name in RangeFacts._fields}
+    )
+    describe_ranges(behind.pfn, use, behind.folio_order, facts)
+    return facts
+
+
+class RegionRunner:
+    """Runs regions one after the other through one window of tables; one per thread."""
+
+    def __init__(self, memory: GuestMemory, policies: Sequence[Policy]) -> None:
+        self._memory = memory
+        self._policies = policies
+        self._guest = GUESTS[memory.scenario.guest]
+        self._window = TdTables(memory.platform, memory.scenario.levels)
+        self._blocks = np.empty(REGION_PAGES, np.int64)
+        self.tallies = [Tally() for _ in policies]
+
+    def run(self, turn: RegionTurn) -> None:
+        """Populate one region under every policy and add to the tallies."""
+        scenario = self._memory.scenario
+        behind, use = self._memory.region(turn.region)
+        facts = describe(behind, use)
+        folios, runs = count_by_run(behind.pfn, use, behind.folio_order, self._blocks)
+        chunks = chunk_order(scenario.order, turn.region, scenario.seed, scenario.vcpus)
+        self._window.load(np.unique(self._blocks[:runs]).tolist())
+        for policy, tally in zip(self._policies, self.tallies, strict=True):
+            start = time.perf_counter()
+            causes = refusal_causes(policy, facts, not scenario.features_off)
+            part = populate(self._window, turn, self._guest, behind, use, facts, causes, chunks)
+            census = np.zeros(3, np.int64)
+            census_region(self._window.tables, turn.region * REGION_PAGES, True, census)
+            if census[STRAY]:
+                raise ModelError(f"region {turn.region}: {census[STRAY]} leaves that the PAMT or ACCEPT denies")
+            part.leaves_4k, part.leaves_2m = int(census[LEAVES_4K]), int(census[LEAVES_2M])
+            part.folios = int(folios) if self._memory.backing.has_struct_page else 0
+            self._window.clear()
+            part.model_seconds = time.perf_counter() - start
+            tally.add(part)
+
+
+def populate(
+    window: TdTables,
+    turn: RegionTurn,
+    guest: Guest,
+    behind: RegionBacking,
+    use: npt.NDArray[np.uint8],
+    facts: RangeFacts,
+    causes: npt.NDArray[np.int8],
+    chunks: npt.NDArray[np.int64],
+    linked_above: bool = False,
+) -> Tally:
+    """Populate one region in ``window`` and return its tally without leaves.
+
+    Parameters
+    ----------
+    linked_above : bool
+        The tables above the region are there already: the window holds the whole guest.
+    """
+    part = Tally()
+    gfn = turn.region * REGION_PAGES
+    if not linked_above and turn.link_above is not None:
+        window.link_above(gfn, turn.link_above)
+    children_before = int(window.tables.td[TD_CHLDCNT])
+    sept_before = int(window.tables.td[TD_NEXT_SEPT])
+    whole = int(facts.asked.sum()) == REGION_PAGES
+    status = populate_region(
+        window.tables, gfn, behind.pfn, use, facts.asked, causes == MAPPED_2M, chunks,
+        guest.prefault, guest.one_range and whole, np.empty(LINES, np.int64), np.empty(_RANGES, np.int64),
+        part.counts,
+    )  # fmt: skip
+    if status != SUCCESS:
+        raise ModelError(f"region {turn.region}: a SEAMCALL returned {as_unsigned(status):#018x}")
+    sept_pages = int(window.tables.td[TD_NEXT_SEPT]) - sept_before
+    children = int(window.tables.td[TD_CHLDCNT]) - children_before
+    leaves = int(part.counts[AUG_4K]) + PAGES_PER_RANGE * int(part.counts[AUG_2M])
+    if sept_pages != part.counts[SEPT_ADD] or children != sept_pages + leaves:
+        raise ModelError(f"region {turn.region}: S-EPT pages or TDR.CHLDCNT disagree with the calls")
+    part.refused += np.bincount(causes[causes >= 0], minlength=len(CAUSES))
+    part.refused[CAUSES.index("existing-table")] += part.counts[EXISTING_TABLE]
+    part.asked = int(facts.asked.sum() + facts.refused.sum())
+    part.refused_pages = int(facts.refused.sum())
+    part.shared = int(facts.shared.sum())
+    part.ranges = int((causes != NOT_ASKED).sum())
+    return part
+
+
+def thread_count(memory: GuestMemory, threads: int | None) -> int:
+    """Return how many threads to use: those asked for, or one a core, as far as PAMT windows fit in memory."""
+    threads = threads or len(os.sched_getaffinity(0))
+    if not isinstance(memory.backing, OneBlockBacking):
+        widest_bytes = memory.backing.blocks().size * _BLOCK_PAMT_BYTES
+        threads = min(threads, max(1, _PAMT_BUDGET_BYTES // widest_bytes))
+    return threads
+
+
+def populate_guest(
+    memory: GuestMemory,
+    policies: Sequence[Policy],
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[Tally]:
+    """Populate the whole guest under every policy.
+
+    Parameters
+    ----------
+    memory : GuestMemory
+    policies : sequence of Policy
+    threads : int, optional
+        Default: one a core. The counts do not depend on it.
+    progress : callable, optional
+        Called from this thread with regions done and in all.
+
+    Returns
+    -------
+    list of Tally
+        One a policy, checked against the laws of conservation.
+    """
+    regions = list(memory.layout.regions())
+    turns = region_turns(memory)
+    lock, stop, done = threading.Lock(), threading.Event(), [0]
+
+    def work() -> list[Tally]:
+        runner = RegionRunner(memory, policies)
+        while not stop.is_set():
+            with lock:
+                turn = next(turns, None)
+            if turn is None:
+                break
+            runner.run(turn)
+            done[0] += 1  # only for the display
+        return runner.tallies
+
+    if progress:
+        progress(0, len(regions))
+    totals = [Tally() for _ in policies]
+    with ThreadPoolExecutor(thread_count(memory, threads)) as pool:
+        try:
+            futures = [pool.submit(work) for _ in range(thread_count(memory, threads))]
+            pending = set(futures)
+            while pending:
+                _, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
+                if any(f.done() and f.exception() for f in futures):
+                    break
+                if progress:
+                    progress(min(done[0], len(regions)), len(regions))
+        finally:
+            stop.set()
+        for future in futures:
+            for total, part in zip(totals, future.result(), strict=True):
+                total.add(part)
+    for total in totals:
+        total.check()
+    return totals

@@ -1,0 +1,158 @@
+"""Results: exact counts of a run, their price, and everything that made them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfmodel.costs import STAGES
+from perfmodel.errors import InputError
+from perfmodel.scenario import Scenario
+
+COMPARE_SCHEMA = "perfmodel/compare/1"
+RUN_SCHEMA = "perfmodel/run/1"
+
+
+class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Present last-level S-EPT entries by size."""
+
+    size_4k: int = msgspec.field(name="4K")
+    size_2m: int = msgspec.field(name="2M")
+
+
+class Pages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """4K guest pages: asked = mapped + refused; shared ones are not asked for."""
+
+    asked: int
+    mapped: int
+    refused: int
+    shared: int
+
+
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A cost at the parameters' values, its 5 % and 95 % points over their ranges, and its stages."""
+
+    total: float
+    low: float
+    high: float
+    by_stage: dict[str, float]
+
+    def times(self, factor: float) -> "Cost":
+        """Return the cost in another unit."""
+        stages = {stage: cost * factor for stage, cost in self.by_stage.items()}
+        return Cost(self.total * factor, self.low * factor, self.high * factor, stages)
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One interface: what happened, to the unit, and what it costs.
+
+    ``docs/json.md`` says for each count by which KVM counter or tracepoint a user can check it.
+    """
+
+    interface: str
+    leaves: Leaves
+    pages: Pages
+    faults: int
+    td_exits: int
+    seamcalls: dict[str, int]
+    tdcalls: dict[str, int]
+    refused_hugepages: dict[str, int]
+    sept_pages: int
+    host_table_pages: int
+    pamt_bytes: int
+    ns: Cost
+    cycles: Cost
+    seconds: float
+    gib_per_s: float
+    faults_per_s: float
+    model_seconds: float
+
+
+class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many times as long ``interface`` takes as ``over``, both under the same parameters."""
+
+    interface: str
+    over: str
+    value: float
+    low: float
+    high: float
+
+
+class ParametersId(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which parameters priced a result."""
+
+    name: str
+    sha256: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One scenario under several interfaces."""
+
+    schema: str = COMPARE_SCHEMA
+    version: str
+    seed: int
+    parameters: ParametersId
+    scenario: dict[str, Any]
+    rows: list[Row]
+    ratios: list[Ratio]
+    notes: dict[str, Any]
+
+
+class RunRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One interface in full: its row, the counters of the run and the units of work they stand for."""
+
+    row: Row
+    counters: dict[str, int]
+    ledger: dict[str, dict[str, int]]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One scenario, each interface with its ledger."""
+
+    schema: str = RUN_SCHEMA
+    version: str
+    seed: int
+    parameters: ParametersId
+    scenario: dict[str, Any]
+    runs: list[RunRow]
+    notes: dict[str, Any]
+
+
+def to_json(result: Comparison | Run) -> bytes:
+    """Return ``result`` as indented JSON with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+
+
+def load_comparison(path: Path) -> Comparison:
+    """Read a comparison that ``perfmodel compare --json`` wrote.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or is not a comparison of this schema version.
+    """
+    accepted = f"accepted is a file with schema {COMPARE_SCHEMA}, as 'perfmodel compare --json' writes"
+    try:
+        result = msgspec.json.decode(path.read_bytes(), type=Comparison)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: {accepted}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}: {accepted}") from None
+    if result.schema != COMPARE_SCHEMA:
+        raise InputError(f"{path}: schema {result.schema!r}: {accepted}")
+    if missing := Scenario(memory=4096).describe().keys() - result.scenario.keys():
+        raise InputError(f"{path}: scenario lacks {sorted(missing)[0]!r}: {accepted}")
+    if not result.rows or not all(_is_sound(row.ns) for row in result.rows):
+        raise InputError(f"{path}: a row whose costs do not add up: {accepted}")
+    return result
+
+
+def _is_sound(cost: Cost) -> bool:
+    parts = cost.by_stage.values()
+    return (
+        cost.by_stage.keys() == set(STAGES)
+        and all(math.isfinite(part) and part >= 0 for part in parts)
+        and math.isclose(cost.total, math.fsum(parts), rel_tol=1e-9, abs_tol=1e-9)
+        and 0 <= cost.low <= cost.total <= cost.high < math.inf
+    )

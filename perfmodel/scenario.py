@@ -1,0 +1,221 @@
+"""What is to be run: one guest on one backing, under one or more interfaces."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perfmodel.errors import InputError
+from perfmodel.names import (
+    BACKINGS,
+    GUESTS,
+    INTERFACES,
+    LATER_GUESTS,
+    LAYOUTS,
+    MAX_BLOCK_ORDER,
+    MODULE_FEATURES,
+    ORDERS,
+    SHATTER_LAYOUTS,
+)
+from perfmodel.sizes import format_size, parse_size
+
+_GPA_BITS = {4: 47, 5: 51}
+_LARGEST_FOLIO_PAGES = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A guest whose private memory is populated; the defaults are those of the command line.
+
+    Attributes
+    ----------
+    memory : int or str
+        Guest memory in bytes, or a size such as ``"64GiB"``; kept as bytes. None with ``backing="host"`` takes
+        three quarters of the host's MemFree in whole GiB.
+    interfaces : tuple of str
+        Mapping-level policies, in the order of the results. Empty: all that the backing allows.
+    backing, guest, order, layout : str
+    levels : {4, 5}
+        S-EPT levels.
+    shattered : float
+        Share of the guest's whole 1 GiB folios that hold shared pages.
+    shared_pages : int
+        Shared pages in each of those.
+    shatter_layout : {"uniform", "clustered"}
+    seed : int
+    vcpus : int
+        vCPUs that take up memory; orders the events of ``striped``. They do not contend in this version.
+    thp_share : float
+        For ``thp``: share of 2M ranges in one folio.
+    block_shares : dict of int to float
+        For ``order0`` and ``thp``: share of the memory by order of the free block it comes from.
+    extents : Path, optional
+        For ``extents``: the CSV file.
+    host : Path, optional
+        For ``host``: a file written by ``perfmodel ingest host``; None reads this machine's /proc. With
+        ``extents``: the host whose TDMRs hold the extents.
+    scale_host : bool
+        For ``host``: repeat the host's memory upward until the guest fits.
+    max_folio_order : int
+        For ``host``: largest folio order that guest_memfd asks the page allocator for.
+    flush_first_page_only : bool
+        Flush one 4K page a mapping, as the series applied in 2026 does, instead of all (RFC v5).
+    features_off : tuple of str
+        Names of :data:`perfmodel.names.MODULE_FEATURES` that the module lacks.
+    """
+
+    memory: int | str | None = None
+    interfaces: tuple[str, ...] = ()
+    backing: str = "hugetlb-1g"
+    guest: str = "linux-lazy"
+    order: str = "sequential"
+    layout: str = "flat"
+    levels: int = 4
+    shattered: float = 0.0
+    shared_pages: int = 1
+    shatter_layout: str = "uniform"
+    seed: int = 0
+    vcpus: int = 1
+    thp_share: float = 0.9
+    block_shares: dict[int, float] = field(default_factory=dict)
+    extents: Path | None = None
+    host: Path | None = None
+    scale_host: bool = False
+    max_folio_order: int = 9
+    flush_first_page_only: bool = False
+    features_off: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check every field, and the fields against each other."""
+        _one_of("backing", self.backing, BACKINGS)
+        _one_of("layout", self.layout, LAYOUTS)
+        _one_of("shatter-layout", self.shatter_layout, SHATTER_LAYOUTS)
+        _one_of("order", self.order, ORDERS)
+        if self.guest in LATER_GUESTS:
+            raise InputError(f"guest {self.guest!r} is not modelled yet: accepted are {', '.join(GUESTS)}")
+        _one_of("guest", self.guest, GUESTS)
+        for name in self.interfaces:
+            _one_of("interface", name, INTERFACES)
+        for name in self.features_off:
+            _one_of("module-feature", name, MODULE_FEATURES)
+        _whole("levels", self.levels, 4, 5)
+        _whole("shared-pages", self.shared_pages, 1, _LARGEST_FOLIO_PAGES)
+        _whole("vcpus", self.vcpus, 1, 1024)
+        _whole("seed", self.seed, 0, (1 << 63) - 1)
+        _whole("max-folio-order", self.max_folio_order, 0, MAX_BLOCK_ORDER)
+        _share("shattered", self.shattered)
+        _share("thp-share", self.thp_share)
+        self._check_block_shares()
+        self._check_together()
+        self._settle_memory()
+
+    def _check_block_shares(self) -> None:
+        for order, share in self.block_shares.items():
+            _whole("block-shares order", order, 0, MAX_BLOCK_ORDER)
+            _share(f"block-shares of order {order}", share)
+        if self.block_shares and abs(sum(self.block_shares.values()) - 1) > 1e-9:
+            raise InputError(f"block-shares sum to {sum(self.block_shares.values()):g}: accepted is a sum of 1")
+
+    def _check_together(self) -> None:
+        if len(set(self.interfaces)) != len(self.interfaces):
+            raise InputError(f"interface {', '.join(self.interfaces)}: each may be named once")
+        if self.backing == "pfnmap":
+            able_interfaces(self.interfaces, has_struct_page=False, backing=self.backing)
+        if (self.backing == "extents") != (self.extents is not None):
+            raise InputError("backing 'extents' and extents FILE go together: give both or neither")
+        needs = {
+            "host": (self.host is not None, ("host", "extents")),
+            "scale-host": (self.scale_host, ("host",)),
+            "max-folio-order": (self.max_folio_order != 9, ("host",)),
+            "thp-share": (self.thp_share != 0.9, ("thp",)),
+            "block-shares": (bool(self.block_shares), ("order0", "thp")),
+        }
+        for key, (given, backings) in needs.items():
+            if given and self.backing not in backings:
+                raise InputError(
+                    f"{key} has no meaning with backing {self.backing!r}: accepted with {', '.join(backings)}"
+                )
+
+    def _settle_memory(self) -> None:
+        if self.memory is None:
+            if self.backing != "host":
+                object.__setattr__(self, "memory", 64 << 30)
+            return
+        memory_bytes = parse_size(self.memory)
+        largest = 1 << _GPA_BITS[self.levels]
+        if memory_bytes > largest - (2 << 30 if self.layout == "q35" else 0):
+            raise InputError(
+                f"memory {self.memory!r}: {self.levels} S-EPT levels hold at most {format_size(largest)}"
+                + (", less the 2 GiB hole of layout q35" if self.layout == "q35" else "")
+                + ("; --levels 5 holds more" if self.levels == 4 else "")
+            )
+        object.__setattr__(self, "memory", memory_bytes)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Guest memory in bytes."""
+        if not isinstance(self.memory, int):
+            raise TypeError("the host decides the memory; resolve the scenario first")
+        return self.memory
+
+    @property
+    def pages(self) -> int:
+        """Guest memory in 4K pages."""
+        return self.memory_bytes >> 12
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields as JSON-able values, for a result."""
+        return {
+            "memory_bytes": self.memory_bytes,
+            "interfaces": list(self.interfaces),
+            "backing": self.backing,
+            "guest": self.guest,
+            "order": self.order,
+            "layout": self.layout,
+            "levels": self.levels,
+            "shattered": self.shattered,
+            "shared_pages": self.shared_pages,
+            "shatter_layout": self.shatter_layout,
+            "vcpus": self.vcpus,
+            "thp_share": self.thp_share if self.backing == "thp" else None,
+            "block_shares": {str(k): v for k, v in sorted(self.block_shares.items())} or None,
+            "extents": self.extents.name if self.extents else None,
+            "host": self.host.name if self.host else None,
+            "scale_host": self.scale_host,
+            "max_folio_order": self.max_folio_order if self.backing == "host" else None,
+            "flush_first_page_only": self.flush_first_page_only,
+            "module": "TDX_1.5.01",
+            "module_features": [n for n in MODULE_FEATURES if n not in self.features_off],
+        }
+
+
+def _one_of(key: str, value: str, accepted: Any) -> None:
+    if value not in accepted:
+        raise InputError(f"{key} {value!r}: accepted are {', '.join(accepted)}")
+
+
+def _whole(key: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{key} {value!r}: accepted is a whole number from {low} to {high}")
+
+
+def _share(key: str, value: float) -> None:
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 1:
+        raise InputError(f"{key} {value!r}: accepted is a share from 0 to 1")
+
+
+def able_interfaces(named: tuple[str, ...], has_struct_page: bool, backing: str) -> tuple[str, ...]:
+    """Return the interfaces of a run: those named, or all that can map the memory.
+
+    Raises
+    ------
+    InputError
+        An interface was named that needs a struct page behind the memory, which has none.
+    """
+    if has_struct_page:
+        return named or INTERFACES
+    if unable := [name for name in named if name != "pfn"]:
+        raise InputError(
+            f"interface {unable[0]!r} cannot map backing {backing!r}, whose memory has no struct page: accepted is pfn"
+        )
+    return ("pfn",)

@@ -1,0 +1,163 @@
+"""Results as tables on the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from perfmodel.costs import STAGES
+from perfmodel.parameters import ParameterSet
+from perfmodel.refusals import CAUSES
+from perfmodel.result import Comparison, Ratio, Row, Run
+from perfmodel.sizes import format_size
+
+STAGE_TITLES = {
+    "exit": "TD exit",
+    "kvm_fault": "KVM fault handling",
+    "guest_memfd": "guest_memfd",
+    "host_clear": "host clearing",
+    "mirror": "mirror tables",
+    "flush": "cache-line flush",
+    "seamcall": "SEAMCALL entry and return",
+    "module_keyhole": "module: keyhole maps",
+    "module_locks": "module: locks",
+    "module_memory": "module: walk and PAMT memory",
+    "module_fill": "module: fills",
+    "module_code": "module: other instructions",
+    "guest_accept": "guest ACCEPT",
+    "guest_zero": "ACCEPT: zeroing",
+    "entry": "TD entry",
+}
+
+_TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
+
+
+def print_comparison(result: Comparison) -> None:
+    """Print counts, time and refusals of every interface."""
+    console = Console(width=None if Console().is_terminal else 140)
+    _print_head(console, result.scenario, result.notes)
+    table = Table(title="Counts are exact; times span the 5 % to 95 % interval over the parameters' ranges")
+    table.add_column("")
+    for row in result.rows:
+        table.add_column(row.interface, justify="right")
+    cells = [_cells(row, ratio) for row, ratio in zip(result.rows, result.ratios, strict=True)]
+    for title in cells[0]:
+        table.add_row(title, *(one[title] for one in cells))
+    console.print(table)
+    _print_refusals(console, result.rows)
+    _print_foot(console, result)
+
+
+def print_run(result: Run, parameters: ParameterSet) -> None:
+    """Print the ledger of every interface: stage by stage, unit by unit, with its time."""
+    console = Console(width=None if Console().is_terminal else 140)
+    _print_head(console, result.scenario, result.notes)
+    price_ns = dict(zip(parameters.names, parameters.values_ns().tolist(), strict=True))
+    for done in result.runs:
+        table = Table(title=f"{done.row.interface}: {_cost(done.row)}", show_footer=True)
+        table.add_column("stage", footer="total")
+        table.add_column("unit of work")
+        table.add_column("count", justify="right")
+        table.add_column("ns each", justify="right")
+        table.add_column("seconds", justify="right", footer=_number(done.row.seconds))
+        table.add_column("share", justify="right", footer="100.0 %")
+        for stage in STAGES:
+            for unit, count in sorted(done.ledger.get(stage, {}).items()):
+                seconds = count * price_ns[unit] / 1e9
+                share = f"{100 * seconds / done.row.seconds:.1f} %" if done.row.seconds else ""
+                table.add_row(STAGE_TITLES[stage], unit, f"{count:,}", f"{price_ns[unit]:.3g}", _number(seconds), share)
+        console.print(table)
+    _print_refusals(console, [done.row for done in result.runs])
+    _print_foot(console, result)
+
+
+def print_parameters(parameters: ParameterSet, sources: bool) -> None:
+    """Print every parameter with range, confidence and, with ``sources``, meaning and source."""
+    console = Console(width=None if Console().is_terminal else 160)
+    table = Table(
+        title=f"{parameters.name} ({parameters.sha256[:12]}): {parameters.core_ghz:g} GHz core, "
+        f"{parameters.tsc_ghz:g} GHz TSC"
+    )
+    for title in ("parameter", "value", "low", "high", "unit", "distribution", "confidence"):
+        table.add_column(title, justify="right" if title in ("value", "low", "high") else "left", no_wrap=True)
+    table.add_column("meaning and source" if sources else "meaning")
+    for p in parameters.parameters:
+        text = Text(p.meaning)
+        if sources:
+            text.append(f"\n{p.source}", style="dim")
+        numbers = (f"{p.value:g}", f"{p.low:g}", f"{p.high:g}")
+        table.add_row(p.name, *numbers, p.unit, p.distribution, p.confidence, text)
+    console.print(table)
+
+
+def _print_head(console: Console, scenario: dict[str, Any], notes: dict[str, Any]) -> None:
+    shared = ""
+    if scenario["shattered"]:
+        shared = f", {scenario['shattered']:.3g} of the 1G folios with {scenario['shared_pages']} shared pages each"
+    console.print(
+        f"{format_size(scenario['memory_bytes'])} guest, backing {scenario['backing']}{shared}, guest "
+        f"{scenario['guest']}, {scenario['order']}, layout {scenario['layout']}, {scenario['levels']} S-EPT levels",
+        highlight=False,
+    )
+    if contiguity := notes.get("contiguity"):
+        orders = ", ".join(f"order {order} {100 * share:.1f} %" for order, share in contiguity["order_shares"].items())
+        console.print(
+            f"host memory: {contiguity['extents']:,} extents; folios: {orders}; "
+            f"{100 * contiguity['contiguous_2m_share']:.1f} % of the 2M ranges contiguous and aligned, "
+            f"{100 * contiguity['folio_2m_share']:.1f} % in one folio; addresses {contiguity['addresses']}; "
+            f"{contiguity['inferred_pages']:,} pages inferred (free, on no free list)",
+            highlight=False,
+        )
+
+
+def _cells(row: Row, ratio: Ratio) -> dict[str, str]:
+    return {
+        "leaves at 4K": f"{row.leaves.size_4k:,}",
+        "leaves at 2M": f"{row.leaves.size_2m:,}",
+        "TD exits": f"{row.td_exits:,}",
+        "KVM faults": f"{row.faults:,}",
+        **{name: f"{count:,}" for name, count in (row.seamcalls | row.tdcalls).items()},
+        "host table memory": f"{row.host_table_pages / 256:,.1f} MiB",
+        "time": _time(row.seconds),
+        "  interval": _time(row.ns.low / 1e9, row.ns.high / 1e9),
+        "throughput": f"{_number(row.gib_per_s)} GiB/s",
+        f"time over {ratio.over}": f"{ratio.value:.3f}",
+        "  interval ": f"{ratio.low:.3f} to {ratio.high:.3f}",
+    }
+
+
+def _print_refusals(console: Console, rows: list[Row]) -> None:
+    causes = [cause for cause in CAUSES if any(row.refused_hugepages[cause] for row in rows)]
+    if not causes:
+        return
+    table = Table(title="2M ranges that stayed 4K, by the first cause that applies")
+    table.add_column("interface")
+    for cause in causes:
+        table.add_column(cause, justify="right")
+    for row in rows:
+        table.add_row(row.interface, *(f"{row.refused_hugepages[cause]:,}" for cause in causes))
+    console.print(table)
+
+
+def _print_foot(console: Console, result: Comparison | Run) -> None:
+    console.print(
+        f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
+        f"seed {result.seed}, module {result.scenario['module']}"
+        + "".join(f" + {name}" for name in result.scenario["module_features"]),
+        highlight=False,
+    )
+
+
+def _cost(row: Row) -> str:
+    return f"{_time(row.seconds)} ({_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def _time(*seconds: float) -> str:
+    """Return times joined by ``to``, in the largest unit that the last of them reaches."""
+    unit, scale = next(((u, s) for u, s in _TIME_UNITS if seconds[-1] * s >= 1), _TIME_UNITS[-1])
+    return " to ".join(_number(s * scale) for s in seconds) + f" {unit}"
