@@ -8,6 +8,7 @@ import click
 
 from perfmodel._version import __version__
 from perfmodel.commands.compare import compare_command, run_command
+from perfmodel.commands.conform import conform_command
 from perfmodel.commands.doctor import doctor_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
@@ -27,7 +28,15 @@ def cli() -> None:
     """
 
 
-for command in (compare_command, run_command, params_command, ingest_group, plot_command, doctor_command):
+for command in (
+    compare_command,
+    run_command,
+    params_command,
+    ingest_group,
+    plot_command,
+    conform_command,
+    doctor_command,
+):
     cli.add_command(command)
 
 

@@ -29,7 +29,7 @@ def compare_command(**given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_comparison
 
-    with progress_bar("regions of 1 GiB", announce_compilation) as progress:
+    with progress_bar("regions of 1 GiB", _announce) as progress:
         result = compare(scenario, parameters, threads=threads, progress=progress)
     _say_what_is_missing(scenario, result.scenario, [row.interface for row in result.rows], result.notes)
     if json_path != "-":
@@ -46,12 +46,16 @@ def run_command(**given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_run
 
-    with progress_bar("regions of 1 GiB", announce_compilation) as progress:
+    with progress_bar("regions of 1 GiB", _announce) as progress:
         result = run(scenario, parameters, threads=threads, progress=progress)
     _say_what_is_missing(scenario, result.scenario, [r.row.interface for r in result.runs], result.notes)
     if json_path != "-":
         print_run(result, parameters)
     write_json(json_path, to_json(result))
+
+
+def _announce() -> None:
+    announce_compilation("populate.populate_region", 15)
 
 
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, int | None, str | None]":

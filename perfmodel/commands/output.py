@@ -79,9 +79,17 @@ def progress_bar(what: str, at_start: Callable[[], None] | None = None) -> "Iter
             bar.stop()
 
 
-def announce_compilation() -> None:
-    """Say so when the kernels have yet to be compiled, which happens once a version and machine."""
+def announce_compilation(kernel: str, seconds: int) -> None:
+    """Say so when ``kernel`` and those below it have yet to be compiled, once a version and machine.
+
+    Parameters
+    ----------
+    kernel : str
+        As :func:`kernels.jit.is_cached` takes it.
+    seconds : int
+        About how long it takes.
+    """
     from kernels.jit import cache_folder, is_cached
 
-    if not is_cached():
-        warn(f"first run of this version: compiling the kernels, which takes up to a minute ({cache_folder()})")
+    if not is_cached(kernel):
+        warn(f"first run of this version: compiling kernels, about {seconds} s, into {cache_folder()}")

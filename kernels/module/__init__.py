@@ -1,0 +1,1 @@
+"""The TDX module's calls, one at a time: every check in the module's order, every status and output register."""

@@ -1,0 +1,162 @@
+"""TDH.MEM.RANGE.BLOCK, RANGE.UNBLOCK and MEM.TRACK. Source: Intel TDX module, tag TDX_1.5.01, these files."""
+
+import numpy as np
+
+from kernels.jit import njit
+from kernels.keyhole import READ_ONLY, WRITABLE
+from kernels.locks import disown, own
+from kernels.module import locate as lo
+from kernels.module.locate import (
+    free_table,
+    is_tracked,
+    locate,
+    must_be_blocked,
+    set_entry,
+    states,
+    tell,
+    unlock,
+    unlock_tree,
+)
+from kernels.module.page_calls import CHANGES, hpa_of, op_states, without_counter
+from kernels.module.pamt_walk import pamt_word, set_pamt_word
+from kernels.module.prologue import begin, end
+from kernels.module.state import EPOCH, EPOCH_LOCK, EXCLUSIVE, LEVELS, REFCOUNT, SHARED
+from kernels.module.trace import free_pamt, locked, map_pamt, pamt_read, pamt_written
+from kernels.replay_record import RCX, RDX
+from kernels.sept_entry import (
+    IPAT,
+    LEAF,
+    MAPPED,
+    NL_MAPPED,
+    PENDING,
+    RWX,
+    SUPPRESS_VE,
+    TDB,
+    TDP,
+    WRITE_BACK,
+    entry_pfn,
+    make_entry,
+)
+from kernels.status import (
+    GPA_RANGE_ALREADY_BLOCKED,
+    OPERAND_BUSY,
+    OPERAND_RCX,
+    OPERAND_RDX,
+    OPERAND_SEPT_TREE,
+    OPERAND_TD_EPOCH,
+    PREVIOUS_TLB_EPOCH_BUSY,
+    SUCCESS,
+    TLB_TRACKING_NOT_DONE,
+)
+
+_TRACK = op_states(*range(1, 10))
+_BLOCKED = states(lo.NL_BLOCKED, lo.BLOCKED, lo.PENDING_BLOCKED)
+_BLOCKABLE = _BLOCKED | states(lo.NL_MAPPED, lo.MAPPED, lo.PENDING, lo.BLOCKEDW, lo.PENDING_BLOCKEDW)
+_NL_BLOCKED = (NL_MAPPED & ~RWX) | TDB
+_LEAF_BLOCKED = SUPPRESS_VE | LEAF | IPAT | WRITE_BACK | TDB
+_NONE = np.uint64(0)
+
+
+@njit
+def _page_below(entry, level):
+    """Return PFN and PAMT level of what ``entry`` points to: a page of its level, or a table page."""
+    if entry & LEAF:
+        return hpa_of(entry, level), level
+    return entry_pfn(entry), np.int64(0)
+
+
+@njit
+def range_block(module, regs, out):
+    """TDH.MEM.RANGE.BLOCK: RCX gpa and level, RDX TDR."""
+    status, td = begin(module, regs[RDX], OPERAND_RDX, SHARED, READ_ONLY, CHANGES)
+    if status == SUCCESS:
+        status = _block(module, td, regs, out)
+        end(module, td, SHARED, READ_ONLY)
+    return status
+
+
+@njit
+def _block(module, td, regs, out):
+    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, EXCLUSIVE, _BLOCKABLE, out)
+    if status != SUCCESS:
+        return status
+    entry = module.sept[row, index]
+    if entry & TDB:
+        tell(entry, level, out)
+        status = GPA_RANGE_ALREADY_BLOCKED + OPERAND_RCX
+        unlock(module, row, index)
+    else:
+        pfn, size = _page_below(entry, level)
+        if entry & LEAF:
+            whole = entry_pfn(without_counter(entry, level))
+            set_entry(module, row, index, make_entry(_LEAF_BLOCKED | (entry & TDP), whole), True)
+        else:
+            set_entry(module, row, index, make_entry(_NL_BLOCKED, pfn), True)
+        map_pamt(module.trace, pfn, size, WRITABLE)
+        pamt_read(module.trace, pfn, size)
+        set_pamt_word(module, pfn, size, 1, np.uint64(module.tds[td, EPOCH]))
+        pamt_written(module.trace, pfn, size)
+        free_pamt(module.trace, pfn, size, WRITABLE)
+        unlock(module, row, index)
+    unlock_tree(module, td, EXCLUSIVE)
+    free_table(module, row)
+    return status
+
+
+@njit
+def range_unblock(module, regs, out):
+    """TDH.MEM.RANGE.UNBLOCK: RCX gpa and level, RDX TDR."""
+    status, td = begin(module, regs[RDX], OPERAND_RDX, SHARED, READ_ONLY, CHANGES)
+    if status == SUCCESS:
+        status = _unblock(module, td, regs, out)
+        end(module, td, SHARED, READ_ONLY)
+    return status
+
+
+@njit
+def _unblock(module, td, regs, out):
+    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, EXCLUSIVE, _BLOCKED, out)
+    if status != SUCCESS:
+        return status
+    entry = module.sept[row, index]
+    pfn, size = _page_below(entry, level)
+    mapped = must_be_blocked(module, td)
+    if mapped:
+        map_pamt(module.trace, pfn, size, WRITABLE)
+        pamt_read(module.trace, pfn, size)
+        if not is_tracked(module, td, pamt_word(module, pfn, size, 1)):
+            status = TLB_TRACKING_NOT_DONE + OPERAND_SEPT_TREE
+    if status == SUCCESS:
+        whole = entry_pfn(entry)  # an accept counter that PROMOTE copied stays
+        if not entry & LEAF:
+            set_entry(module, row, index, make_entry(NL_MAPPED, whole), False)
+        else:
+            set_entry(module, row, index, make_entry(PENDING if entry & TDP else MAPPED, whole), False)
+    if mapped:
+        free_pamt(module.trace, pfn, size, WRITABLE)
+    if status != SUCCESS:
+        unlock(module, row, index)
+    unlock_tree(module, td, EXCLUSIVE)
+    free_table(module, row)
+    return status
+
+
+@njit
+def mem_track(module, regs, out):
+    """TDH.MEM.TRACK: RCX TDR."""
+    status, td = begin(module, regs[RCX], OPERAND_RCX, SHARED, READ_ONLY, _TRACK)
+    if status != SUCCESS:
+        return status
+    locked(module.trace, 1)
+    if not own(module.locks[td], EPOCH_LOCK):
+        status = OPERAND_BUSY + OPERAND_TD_EPOCH
+    else:
+        fields = module.tds[td]
+        if fields[REFCOUNT + 1 - (fields[EPOCH] & 1)] != 0:
+            status = PREVIOUS_TLB_EPOCH_BUSY
+        else:
+            fields[EPOCH] += 1
+        locked(module.trace, 1)
+        disown(module.locks[td], EPOCH_LOCK)
+    end(module, td, SHARED, READ_ONLY)
+    return status

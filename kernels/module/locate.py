@@ -1,0 +1,254 @@
+"""From the register that names a GPA and level to the locked S-EPT entry, and what the caller is told of it.
+
+Source: Intel TDX module, tag TDX_1.5.01, ``sept_manager.c`` (``lock_sept_check_and_walk_private_gpa``),
+``sept_state_lookup.c``, ``set_arch_septe_details_in_vmm_regs``.
+"""
+
+import numpy as np
+
+from kernels.jit import njit
+from kernels.keyhole import WRITABLE
+from kernels.locks import disown, lock_entry, own, share, unlock_entry, unshare
+from kernels.module.state import (
+    CHLDCNT,
+    EPOCH,
+    GPA_BITS,
+    LEVELS,
+    LIVE_EXPORT,
+    LIVE_IMPORT,
+    OP_STATE,
+    REFCOUNT,
+    ROOT_PFN,
+    RUNNABLE,
+    TREE_LOCK,
+)
+from kernels.module.trace import free_own, locked, map_own, sept_locked, sept_read, sept_written
+from kernels.sept_entry import (
+    HPA_MASK,
+    IPAT,
+    LEAF,
+    LOCK,
+    RWX,
+    STATE_FREE,
+    STATE_MASK,
+    SUPPRESS_VE,
+    entry_pfn,
+    state_code,
+)
+from kernels.status import (
+    EPT_ENTRY_STATE_INCORRECT,
+    EPT_WALK_FAILED,
+    OPERAND_BUSY,
+    OPERAND_INVALID,
+    OPERAND_RCX,
+    OPERAND_SEPT_TREE,
+    SUCCESS,
+)
+
+RCX, RDX = 1, 2
+
+# API values of the entry states (RDX[15:8]), by the module's 7-bit state code; 255 is no state.
+_API = np.full(128, 255, np.uint8)
+for _code, _value in {
+    0x0E: 0, 0x0C: 5, 0x00: 132, 0x08: 129, 0x60: 4, 0x68: 1, 0x70: 2, 0x78: 3, 0x64: 8, 0x74: 16,
+    0x66: 9, 0x76: 17, 0x63: 11, 0x73: 19, 0x67: 12, 0x77: 20,
+}.items():  # fmt: skip
+    _API[_code] = _value
+
+FREE, BLOCKED, PENDING, PENDING_BLOCKED, MAPPED, REMOVED = 0, 1, 2, 3, 4, 5
+BLOCKEDW, EXP_BLOCKEDW, EXP_DIRTY, EXP_DIRTY_BLOCKEDW = 8, 9, 11, 12
+PENDING_BLOCKEDW, PEND_EXP_BLOCKEDW, PEND_EXP_DIRTY, PEND_EXP_DIRTY_BLOCKEDW = 16, 17, 19, 20
+NL_BLOCKED, NL_MAPPED = 129, 132
+
+_NO_STATE = 255
+
+_LOW_BITS = np.uint64(0xFFF)
+_LEVEL_BITS = np.uint64(7)
+_LEAF_VIEW = RWX | np.uint64(7 << 3) | IPAT | LEAF | HPA_MASK | SUPPRESS_VE
+_NL_VIEW = RWX | LEAF
+
+
+def states(*values: int) -> int:
+    """Return the bit mask of entry states that :func:`locate` takes."""
+    return sum(1 << ((value & 31) | (value >> 7 << 5)) for value in values)
+
+
+@njit
+def api_state(entry):
+    """Return the API value (int64) of the state of ``entry``."""
+    return np.int64(_API[state_code(entry)])
+
+
+@njit
+def allows(mask, entry):
+    """Whether the state of ``entry`` is in ``mask``."""
+    state = api_state(entry)
+    return state != _NO_STATE and ((mask >> ((state & 31) | (state >> 7 << 5))) & 1) != 0
+
+
+@njit
+def tell(entry, level, out):
+    """Set RCX and RDX to the architectural view of ``entry``, found at ``level``."""
+    if (entry & STATE_MASK) == STATE_FREE:
+        out[RCX] = SUPPRESS_VE
+    elif entry & LEAF:
+        out[RCX] = entry & _LEAF_VIEW
+    else:
+        out[RCX] = entry & _NL_VIEW
+    out[RDX] = np.uint64(level) | (np.uint64(api_state(entry)) << np.uint64(8))
+
+
+@njit
+def tell_nothing(out):
+    """Set RCX and RDX to 0."""
+    out[RCX] = out[RDX] = np.uint64(0)
+
+
+@njit
+def walk_module(module, td, gfn, level):
+    """Walk as :func:`kernels.walk.walk` does, each table mapped; the last one stays mapped.
+
+    Returns
+    -------
+    reached, row, index : int64
+    entry : uint64
+    """
+    pfn = module.tds[td, ROOT_PFN]
+    reached = module.tds[td, LEVELS] - 1
+    while True:
+        row = pfn - module.sept_pfn
+        index = (gfn >> (9 * reached)) & 511
+        map_own(module.trace, pfn, WRITABLE)
+        sept_read(module.trace, row, index)
+        entry = module.sept[row, index]
+        if reached <= level or (entry & RWX) == 0 or (entry & LEAF) != 0:
+            return reached, row, index, entry
+        free_own(module.trace, pfn, WRITABLE)
+        pfn = entry_pfn(entry)
+        reached -= 1
+
+
+@njit
+def free_table(module, row):
+    """Free the table that a walk has left mapped."""
+    free_own(module.trace, row + module.sept_pfn, WRITABLE)
+
+
+@njit
+def split_gpa(module, td, rcx, low, high):
+    """Return GFN and level in ``rcx`` (uint64), or -1 and the level where the operand is invalid."""
+    level = np.int64(rcx & _LEVEL_BITS)
+    reserved = rcx & _LOW_BITS & ~_LEVEL_BITS
+    gfn = np.int64(rcx >> np.uint64(12))
+    if reserved or level < low or level > high:
+        return np.int64(-1), level
+    if gfn & ((1 << (9 * level)) - 1) or gfn >> (module.tds[td, GPA_BITS] - 12):
+        return np.int64(-1), level
+    return gfn, level
+
+
+@njit
+def lock_tree(module, td, exclusive):
+    """Take the S-EPT tree lock; return whether it was granted."""
+    locked(module.trace, 1)
+    return own(module.locks[td], TREE_LOCK) if exclusive else share(module.locks[td], TREE_LOCK)
+
+
+@njit
+def unlock_tree(module, td, exclusive):
+    """Release the S-EPT tree lock."""
+    locked(module.trace, 1)
+    if exclusive:
+        disown(module.locks[td], TREE_LOCK)
+    else:
+        unshare(module.locks[td], TREE_LOCK)
+
+
+@njit
+def locate(module, td, rcx, low, high, exclusive, allowed, out):
+    """Find and lock the entry that RCX names; the tree stays locked too.
+
+    Parameters
+    ----------
+    module : Module
+        With the TD's key in force.
+    td : int64
+    rcx : uint64
+    low, high : int64
+        Levels that the call takes.
+    exclusive : int64
+        How to take the tree lock.
+    allowed : int64
+        Mask of the states the entry may be in, from :func:`states`.
+    out : ndarray of uint64, shape (16,)
+        RCX and RDX are set where the status calls for them.
+
+    Returns
+    -------
+    status, level, row, index : int64
+        Nothing is held unless ``status`` is SUCCESS.
+    """
+    none = np.int64(-1)
+    gfn, level = split_gpa(module, td, rcx, low, high)
+    if gfn < 0:
+        return OPERAND_INVALID + OPERAND_RCX, level, none, none
+    if not lock_tree(module, td, exclusive):
+        return OPERAND_BUSY + OPERAND_SEPT_TREE, level, none, none
+    reached, row, index, entry = walk_module(module, td, gfn, level)
+    if reached != level:
+        tell(entry, reached, out)
+        unlock_tree(module, td, exclusive)
+        free_table(module, row)
+        return EPT_WALK_FAILED + OPERAND_RCX, level, row, index
+    status = SUCCESS
+    sept_locked(module.trace, row, index, 2)
+    if not lock_entry(module.sept, row, index):
+        status = OPERAND_BUSY + OPERAND_RCX
+    elif not allows(allowed, entry):
+        unlock(module, row, index)
+        status = EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
+    if status != SUCCESS:
+        tell(entry, level, out)
+        unlock_tree(module, td, exclusive)
+        free_table(module, row)
+    return status, level, row, index
+
+
+@njit
+def unlock(module, row, index):
+    """Release an entry's lock by a locked instruction of its own."""
+    sept_read(module.trace, row, index)
+    sept_locked(module.trace, row, index, 1)
+    unlock_entry(module.sept, row, index)
+
+
+@njit
+def set_entry(module, row, index, entry, keep_lock):
+    """Store ``entry``; with ``keep_lock`` False the same store releases its lock."""
+    sept_written(module.trace, row, index)
+    module.sept[row, index] = entry | LOCK if keep_lock else entry & ~LOCK
+
+
+@njit
+def must_be_blocked(module, td):
+    """Whether the TD's op-state demands blocking and tracking before a mapping is taken away."""
+    op_state = module.tds[td, OP_STATE]
+    return op_state == RUNNABLE or op_state == LIVE_EXPORT or op_state == LIVE_IMPORT
+
+
+@njit
+def is_tracked(module, td, bepoch):
+    """Whether no vCPU can hold a translation from before the entry was blocked at epoch ``bepoch`` (uint64)."""
+    if bepoch >> np.uint64(63):
+        return False
+    locked(module.trace, 1)
+    blocked = np.int64(bepoch)
+    epoch = module.tds[td, EPOCH]
+    return blocked < epoch - 1 or (blocked == epoch - 1 and module.tds[td, REFCOUNT + (blocked & 1)] == 0)
+
+
+@njit
+def add_children(module, td, pages):
+    """Add ``pages`` 4K pages to TDR.CHLDCNT by a locked instruction."""
+    locked(module.trace, 1)
+    module.tds[td, CHLDCNT] += pages
