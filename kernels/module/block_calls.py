@@ -2,38 +2,36 @@
 
 import numpy as np
 
+from kernels import entry_states as es
+from kernels.entry_states import BLOCKABLE, hpa_of, states, without_counter
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
 from kernels.locks import disown, own
-from kernels.module import locate as lo
 from kernels.module.locate import (
     free_table,
     is_tracked,
     locate,
     must_be_blocked,
     set_entry,
-    states,
     tell,
     unlock,
     unlock_tree,
 )
-from kernels.module.page_calls import CHANGES, hpa_of, op_states, without_counter
+from kernels.module.page_calls import CHANGES, op_states
 from kernels.module.pamt_walk import pamt_word, set_pamt_word
 from kernels.module.prologue import begin, end
 from kernels.module.state import EPOCH, EPOCH_LOCK, EXCLUSIVE, LEVELS, REFCOUNT, SHARED
 from kernels.module.trace import free_pamt, locked, map_pamt, pamt_read, pamt_written
 from kernels.replay_record import RCX, RDX
 from kernels.sept_entry import (
-    IPAT,
+    BLOCKED,
     LEAF,
     MAPPED,
+    NL_BLOCKED,
     NL_MAPPED,
     PENDING,
-    RWX,
-    SUPPRESS_VE,
     TDB,
     TDP,
-    WRITE_BACK,
     entry_pfn,
     make_entry,
 )
@@ -50,10 +48,7 @@ from kernels.status import (
 )
 
 _TRACK = op_states(*range(1, 10))
-_BLOCKED = states(lo.NL_BLOCKED, lo.BLOCKED, lo.PENDING_BLOCKED)
-_BLOCKABLE = _BLOCKED | states(lo.NL_MAPPED, lo.MAPPED, lo.PENDING, lo.BLOCKEDW, lo.PENDING_BLOCKEDW)
-_NL_BLOCKED = (NL_MAPPED & ~RWX) | TDB
-_LEAF_BLOCKED = SUPPRESS_VE | LEAF | IPAT | WRITE_BACK | TDB
+_BLOCKED = states(es.NL_BLOCKED, es.BLOCKED, es.PENDING_BLOCKED)
 _NONE = np.uint64(0)
 
 
@@ -77,7 +72,7 @@ def range_block(module, regs, out):
 
 @njit
 def _block(module, td, regs, out):
-    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, EXCLUSIVE, _BLOCKABLE, out)
+    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, EXCLUSIVE, BLOCKABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
@@ -89,9 +84,9 @@ def _block(module, td, regs, out):
         pfn, size = _page_below(entry, level)
         if entry & LEAF:
             whole = entry_pfn(without_counter(entry, level))
-            set_entry(module, row, index, make_entry(_LEAF_BLOCKED | (entry & TDP), whole), True)
+            set_entry(module, row, index, make_entry(BLOCKED | (entry & TDP), whole), True)
         else:
-            set_entry(module, row, index, make_entry(_NL_BLOCKED, pfn), True)
+            set_entry(module, row, index, make_entry(NL_BLOCKED, pfn), True)
         map_pamt(module.trace, pfn, size, WRITABLE)
         pamt_read(module.trace, pfn, size)
         set_pamt_word(module, pfn, size, 1, np.uint64(module.tds[td, EPOCH]))

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from kernels import entry_states as es
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY
-from kernels.module import locate as lo
 from kernels.module.locate import free_table, tell, walk_module
 from kernels.module.page_calls import op_states
 from kernels.module.prologue import begin, end
@@ -55,7 +55,7 @@ def _extend(module, td, regs, out):
         tell(entry, reached, out)
         free_table(module, row)
         return EPT_ENTRY_NOT_PRESENT + OPERAND_RCX, _NO_PAGE, _NO_PAGE
-    if lo.api_state(entry) != lo.MAPPED:
+    if es.api_state(entry) != es.MAPPED:
         return EPT_ENTRY_NOT_PRESENT, row, _NO_PAGE
     page = entry_pfn(entry) | (gfn & ((1 << (9 * reached)) - 1))
     map_own(module.trace, page, READ_ONLY)

@@ -5,10 +5,10 @@ Source: Intel TDX module, tag TDX_1.5.01, ``tdg_mem_page_accept.c``, ``td_transi
 
 import numpy as np
 
+from kernels import entry_states as es
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import share, unshare
-from kernels.module import locate as lo
 from kernels.module.locate import free_table, set_entry, split_gpa, unlock, walk_module
 from kernels.module.page_calls import op_states
 from kernels.module.prologue import allows_op_state, check_life, share_op_state, unshare_op_state
@@ -55,8 +55,8 @@ INTERRUPTED_ACCEPT = np.int64(-1)
 """Not a status: ACCEPT 2M has stored its progress and will be executed again."""
 
 _ENTER = op_states(RUNNABLE, LIVE_EXPORT, LIVE_IMPORT)
-_ACCESSIBLE = lo.states(lo.MAPPED, lo.BLOCKEDW, lo.EXP_BLOCKEDW, lo.EXP_DIRTY, lo.EXP_DIRTY_BLOCKEDW)
-_PENDING = lo.states(lo.PENDING, lo.PEND_EXP_DIRTY)
+_ACCESSIBLE = es.states(es.MAPPED, es.BLOCKEDW, es.EXP_BLOCKEDW, es.EXP_DIRTY, es.EXP_DIRTY_BLOCKEDW)
+_PENDING = es.states(es.PENDING, es.PEND_EXP_DIRTY)
 _NONE = np.uint64(0)
 _WRITE = np.uint64(2)
 _QUALIFICATION_MASK = ~np.uint64(0x3F << 7)
@@ -85,7 +85,7 @@ def mem_page_accept(module, td, regs, interrupt_after, out):
         return OPERAND_INVALID + OPERAND_RCX
     reached, row, index, entry = walk_module(module, td, gfn, level)
     if reached != level:
-        status = PAGE_ALREADY_ACCEPTED + reached if lo.allows(_ACCESSIBLE, entry) else EPT_VIOLATION_EXIT
+        status = PAGE_ALREADY_ACCEPTED + reached if es.allows(_ACCESSIBLE, entry) else EPT_VIOLATION_EXIT
     else:
         status = _accept_entry(module, row, index, level, interrupt_after)
     if status == EPT_VIOLATION_EXIT:
@@ -104,11 +104,11 @@ def _accept_entry(module, row, index, level, interrupt_after):
         sept_locked(module.trace, row, index, 1)
         return OPERAND_BUSY_HOST_PRIORITY + OPERAND_RCX
     status = SUCCESS
-    if (entry & LEAF) == _NONE and lo.api_state(entry) != lo.FREE:
+    if (entry & LEAF) == _NONE and es.api_state(entry) != es.FREE:
         status = PAGE_SIZE_MISMATCH + level
-    elif lo.allows(_ACCESSIBLE, entry):
+    elif es.allows(_ACCESSIBLE, entry):
         status = PAGE_ALREADY_ACCEPTED + level
-    elif not lo.allows(_PENDING, entry):
+    elif not es.allows(_PENDING, entry):
         status = EPT_VIOLATION_EXIT
     elif level == 1:
         status, entry = _accept_2m(module, entry, interrupt_after)
@@ -153,7 +153,7 @@ def _accept_2m(module, entry, interrupt_after):
 def _exit_on_accept(entry, gfn, level, reached, out):
     """Set the registers of the TD exit: a write, and an extended qualification of type ACCEPT."""
     info = np.uint64(level) | (np.uint64(reached) << _LEVEL_SHIFT)
-    info |= np.uint64(lo.api_state(entry)) << _STATE_SHIFT
+    info |= np.uint64(es.api_state(entry)) << _STATE_SHIFT
     if entry & LEAF:
         info |= _LEAF_BIT
     out[RCX] = _WRITE | ((entry & RWX) << np.uint64(3))
@@ -173,7 +173,7 @@ def ept_violation(module, td, regs, out):
     out[R8] = np.uint64(gfn) << np.uint64(12)
     if gfn >> (module.tds[td, GPA_BITS] - 12) == 0:  # private
         _, row, _, entry = walk_module(module, td, gfn, 0)
-        if lo.allows(_PENDING, entry):
+        if es.allows(_PENDING, entry):
             out[RDX] = _EEQ_PENDING
         free_table(module, row)
     return EPT_VIOLATION_EXIT

@@ -6,6 +6,7 @@ Source: Intel TDX module, tag TDX_1.5.01, ``sept_manager.c`` (``lock_sept_check_
 
 import numpy as np
 
+from kernels.entry_states import allows, api_state, holds_migration_epoch, tracked
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import disown, lock_entry, own, share, unlock_entry, unshare
@@ -33,7 +34,6 @@ from kernels.sept_entry import (
     STATE_MASK,
     SUPPRESS_VE,
     entry_pfn,
-    state_code,
 )
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
@@ -47,43 +47,10 @@ from kernels.status import (
 
 RCX, RDX = 1, 2
 
-# API values of the entry states (RDX[15:8]), by the module's 7-bit state code; 255 is no state.
-_API = np.full(128, 255, np.uint8)
-for _code, _value in {
-    0x0E: 0, 0x0C: 5, 0x00: 132, 0x08: 129, 0x60: 4, 0x68: 1, 0x70: 2, 0x78: 3, 0x64: 8, 0x74: 16,
-    0x66: 9, 0x76: 17, 0x63: 11, 0x73: 19, 0x67: 12, 0x77: 20,
-}.items():  # fmt: skip
-    _API[_code] = _value
-
-FREE, BLOCKED, PENDING, PENDING_BLOCKED, MAPPED, REMOVED = 0, 1, 2, 3, 4, 5
-BLOCKEDW, EXP_BLOCKEDW, EXP_DIRTY, EXP_DIRTY_BLOCKEDW = 8, 9, 11, 12
-PENDING_BLOCKEDW, PEND_EXP_BLOCKEDW, PEND_EXP_DIRTY, PEND_EXP_DIRTY_BLOCKEDW = 16, 17, 19, 20
-NL_BLOCKED, NL_MAPPED = 129, 132
-
-_NO_STATE = 255
-
 _LOW_BITS = np.uint64(0xFFF)
 _LEVEL_BITS = np.uint64(7)
 _LEAF_VIEW = RWX | np.uint64(7 << 3) | IPAT | LEAF | HPA_MASK | SUPPRESS_VE
 _NL_VIEW = RWX | LEAF
-
-
-def states(*values: int) -> int:
-    """Return the bit mask of entry states that :func:`locate` takes."""
-    return sum(1 << ((value & 31) | (value >> 7 << 5)) for value in values)
-
-
-@njit
-def api_state(entry):
-    """Return the API value (int64) of the state of ``entry``."""
-    return np.int64(_API[state_code(entry)])
-
-
-@njit
-def allows(mask, entry):
-    """Whether the state of ``entry`` is in ``mask``."""
-    state = api_state(entry)
-    return state != _NO_STATE and ((mask >> ((state & 31) | (state >> 7 << 5))) & 1) != 0
 
 
 @njit
@@ -179,7 +146,7 @@ def locate(module, td, rcx, low, high, exclusive, allowed, out):
     exclusive : int64
         How to take the tree lock.
     allowed : int64
-        Mask of the states the entry may be in, from :func:`states`.
+        Mask of the states the entry may be in, from :func:`kernels.entry_states.states`.
     out : ndarray of uint64, shape (16,)
         RCX and RDX are set where the status calls for them.
 
@@ -239,12 +206,11 @@ def must_be_blocked(module, td):
 @njit
 def is_tracked(module, td, bepoch):
     """Whether no vCPU can hold a translation from before the entry was blocked at epoch ``bepoch`` (uint64)."""
-    if bepoch >> np.uint64(63):
+    if holds_migration_epoch(bepoch):
         return False
     locked(module.trace, 1)
-    blocked = np.int64(bepoch)
     epoch = module.tds[td, EPOCH]
-    return blocked < epoch - 1 or (blocked == epoch - 1 and module.tds[td, REFCOUNT + (blocked & 1)] == 0)
+    return tracked(bepoch, epoch, module.tds[td, REFCOUNT + ((epoch - 1) & 1)] != 0)
 
 
 @njit

@@ -6,9 +6,10 @@ as int64. Source: Intel TDX module, tag TDX_1.5.01, the file named after each le
 
 import numpy as np
 
+from kernels import entry_states as es
+from kernels.entry_states import REMOVABLE, hpa_of, states, without_counter
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
-from kernels.module import locate as lo
 from kernels.module.locate import (
     add_children,
     free_table,
@@ -17,7 +18,6 @@ from kernels.module.locate import (
     must_be_blocked,
     set_entry,
     split_gpa,
-    states,
     tell,
     unlock,
     unlock_tree,
@@ -63,7 +63,7 @@ from kernels.module.trace import (
 )
 from kernels.pamt_entry import PT_REG
 from kernels.replay_record import EV_SHA, R8, R9, RCX, RDX
-from kernels.sept_entry import ACCEPT_COUNTER, FREE, HPA_MASK, MAPPED, PENDING, REMOVED, TDB, TDP, entry_pfn, make_entry
+from kernels.sept_entry import FREE, HPA_MASK, MAPPED, PENDING, REMOVED, TDB, TDP, entry_pfn, make_entry
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,
@@ -91,30 +91,16 @@ _ADD = op_states(INITIALIZED)
 _AUG = op_states(INITIALIZED, RUNNABLE, LIVE_EXPORT, LIVE_IMPORT)
 _REMOVE = CHANGES | op_states(FAILED_IMPORT)
 
-_FREE = states(lo.FREE)
-_AUGMENTABLE = states(lo.FREE, lo.REMOVED)
-_REMOVABLE = states(lo.MAPPED, lo.PENDING, lo.BLOCKED, lo.PENDING_BLOCKED, lo.BLOCKEDW, lo.PENDING_BLOCKEDW)
+_FREE = states(es.FREE)
+_AUGMENTABLE = states(es.FREE, es.REMOVED)
 _RELOCATABLE = states(
-    lo.MAPPED, lo.BLOCKED, lo.BLOCKEDW, lo.EXP_BLOCKEDW, lo.EXP_DIRTY, lo.EXP_DIRTY_BLOCKEDW, lo.PENDING,
-    lo.PENDING_BLOCKED, lo.PENDING_BLOCKEDW, lo.PEND_EXP_BLOCKEDW, lo.PEND_EXP_DIRTY, lo.PEND_EXP_DIRTY_BLOCKEDW,
+    es.MAPPED, es.BLOCKED, es.BLOCKEDW, es.EXP_BLOCKEDW, es.EXP_DIRTY, es.EXP_DIRTY_BLOCKEDW, es.PENDING,
+    es.PENDING_BLOCKED, es.PENDING_BLOCKEDW, es.PEND_EXP_BLOCKEDW, es.PEND_EXP_DIRTY, es.PEND_EXP_DIRTY_BLOCKEDW,
 )  # fmt: skip
-_EXPORT_BLOCKED = states(lo.EXP_BLOCKEDW, lo.PEND_EXP_BLOCKEDW)  # states that need no tracking
+_EXPORT_BLOCKED = states(es.EXP_BLOCKEDW, es.PEND_EXP_BLOCKEDW)  # states that need no tracking
 _REMOVED_VALID = np.uint64(1 << 44)  # migration epoch 0, valid
 _BELOW_2_52 = np.uint64((1 << 52) - 1)
 _NONE = np.uint64(0)
-
-
-@njit
-def hpa_of(entry, level):
-    """Return the PFN in a leaf, without the accept counter of a PENDING 2M one."""
-    pfn = entry_pfn(entry)
-    return pfn & ~((1 << (9 * level)) - 1)
-
-
-@njit
-def without_counter(entry, level):
-    """Return a leaf with the accept counter of a PENDING 2M page cleared; a count that PROMOTE left in 1G stays."""
-    return entry & ~ACCEPT_COUNTER if level == 1 else entry
 
 
 @njit
@@ -136,7 +122,7 @@ def _add(module, td, regs, out):
     status = SUCCESS
     if reached != 0:
         status = EPT_WALK_FAILED + OPERAND_RCX
-    elif not lo.allows(_FREE, entry):
+    elif not es.allows(_FREE, entry):
         status = EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     if status != SUCCESS:
         tell(entry, reached, out)
@@ -206,7 +192,7 @@ def _aug(module, td, regs, out):
 @njit
 def check_removable(module, td, entry, bepoch):
     """Check that a mapping may be taken away: blocked and tracked, in op-states that demand it."""
-    if not must_be_blocked(module, td) or lo.allows(_EXPORT_BLOCKED, entry):
+    if not must_be_blocked(module, td) or es.allows(_EXPORT_BLOCKED, entry):
         return SUCCESS
     if (entry & TDB) == _NONE:
         return GPA_RANGE_NOT_BLOCKED + OPERAND_RCX
@@ -227,7 +213,7 @@ def page_remove(module, regs, out):
 
 @njit
 def _remove(module, td, regs, out):
-    status, level, row, index = locate(module, td, regs[RCX], 0, 2, SHARED, _REMOVABLE, out)
+    status, level, row, index = locate(module, td, regs[RCX], 0, 2, SHARED, REMOVABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]

@@ -2,21 +2,21 @@
 
 import numpy as np
 
+from kernels import entry_states as es
+from kernels.entry_states import DEMOTABLE, hpa_of, states, without_counter
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import lock_entry
-from kernels.module import locate as lo
 from kernels.module.locate import (
     add_children,
     free_table,
     locate,
     set_entry,
-    states,
     tell,
     unlock,
     unlock_tree,
 )
-from kernels.module.page_calls import CHANGES, check_removable, hpa_of, without_counter
+from kernels.module.page_calls import CHANGES, check_removable
 from kernels.module.pamt_walk import (
     free_page_type,
     give_back,
@@ -72,9 +72,8 @@ from kernels.status import (
     SUCCESS,
 )
 
-_PROMOTABLE = states(lo.NL_MAPPED, lo.NL_BLOCKED)
-_DEMOTABLE = states(lo.MAPPED, lo.PENDING, lo.BLOCKED, lo.PENDING_BLOCKED)
-_UNIFORM = states(lo.MAPPED, lo.PENDING)
+_PROMOTABLE = states(es.NL_MAPPED, es.NL_BLOCKED)
+_UNIFORM = states(es.MAPPED, es.PENDING)
 _NONE = np.uint64(0)
 
 
@@ -154,7 +153,7 @@ def _lock_children(module, row, level):
             first = child
         aligned = (entry_pfn(first) & ((page << 9) - 1)) == 0
         expected = first + (np.uint64(i * page) << np.uint64(12))
-        if not lo.allows(_UNIFORM, child) or not aligned or child != expected:
+        if not es.allows(_UNIFORM, child) or not aligned or child != expected:
             status = EPT_INVALID_PROMOTE_CONDITIONS + OPERAND_RCX
             break
     sept_children_read(module.trace, row, held)
@@ -258,7 +257,7 @@ def page_demote(module, regs, pending, out):
 
 @njit
 def _demote(module, td, regs, pending, out):
-    status, level, row, index = locate(module, td, regs[RCX], 1, 2, SHARED, _DEMOTABLE, out)
+    status, level, row, index = locate(module, td, regs[RCX], 1, 2, SHARED, DEMOTABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]

@@ -2,15 +2,15 @@
 
 import numpy as np
 
+from kernels import entry_states as es
+from kernels.entry_states import states
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
-from kernels.module import locate as lo
 from kernels.module.locate import (
     add_children,
     free_table,
     locate,
     set_entry,
-    states,
     tell,
     unlock,
     unlock_tree,
@@ -56,8 +56,8 @@ from kernels.tables import fill_free
 
 _SEPT_ADD = op_states(1, 2, 3, 6, 7, 8, 9)  # what AUG takes, and the import states
 _NOT_UNINITIALIZED = op_states(*range(1, 11))
-_ADDABLE = states(lo.FREE, lo.NL_MAPPED)
-_REMOVABLE = states(lo.NL_MAPPED, lo.NL_BLOCKED)
+_ADDABLE = states(es.FREE, es.NL_MAPPED)
+_REMOVABLE = states(es.NL_MAPPED, es.NL_BLOCKED)
 _ANY = -1
 
 RDX_RESERVED = np.uint64(0xFFF0_0000_0000_0FFE)
@@ -88,7 +88,7 @@ def _add_table(module, td, regs, version, out):
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
-    is_free = lo.api_state(entry) == lo.FREE
+    is_free = es.api_state(entry) == es.FREE
     if regs[R8] == _NO_PAGE and version == 0:
         status = OPERAND_INVALID + OPERAND_R8
     elif (is_free and regs[R8] == _NO_PAGE) or (not is_free and not regs[RDX] & RDX_FLAG):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.jit import njit
+from kernels.jit import njit, step
 from kernels.keyhole import STATIC_TDCS, WRITABLE, free_page, make_key, map_page, map_static
 from kernels.replay_record import (
     EV_CF,
+    EV_FIELDS,
     EV_IV,
     EV_KM,
     EV_KS,
@@ -52,17 +53,18 @@ class Trace(NamedTuple):
     pamt_hpa: np.ndarray
 
 
-COUNT_ROWS, COUNT_COLUMNS = 7, 32
+COUNT_ROWS, COUNT_COLUMNS = 7, 192
 LP, GLOBAL_KEY, TD_KEY = 0, 1, 2
 CONTEXT_FIELDS = 3
 _LENGTH, _LOW, _HIGH, _FIRST = 0, 1, 2, 3
 _PAGE_LINES = 64
+_EVENTS = len(EV_FIELDS)
 
 
 @njit
 def start(trace):
-    """Begin the counts of a call."""
-    for i in range(trace.counts.shape[1]):
+    """Begin the counts of a call; without it the lists of touched entries would grow from call to call."""
+    for i in range(_EVENTS):
         trace.counts[0, i] = 0
     for row in range(1, COUNT_ROWS):
         trace.counts[row, _LENGTH] = 0
@@ -101,13 +103,13 @@ def _touch_range(trace, field, low, high):
     counts[0, field] += fresh
 
 
-@njit
+@step
 def _pamt_entry(pfn, level):
     """Return a number that is different for each PAMT entry."""
     return (np.int64(level) << 48) | (pfn >> (9 * level))
 
 
-@njit
+@step
 def map_key(trace, pfn, access):
     """Map the page at ``pfn``, HKID included."""
     outcome = map_page(trace.keyholes, trace.context[LP], make_key(pfn, access))
@@ -117,7 +119,7 @@ def map_key(trace, pfn, access):
     trace.counts[0, EV_IV] += (outcome >> 1) & 1
 
 
-@njit
+@step
 def free_key(trace, pfn, access):
     """Give the mapping of ``pfn``, HKID included, back."""
     free_page(trace.keyholes, trace.context[LP], make_key(pfn, access))
@@ -132,7 +134,7 @@ def map_tdcs(trace, tdcx):
     trace.counts[0, EV_IV] += invlpgs
 
 
-@njit
+@step
 def pamt_page(trace, pfn, level, half):
     """Return the PFN, global HKID included, of the page that holds the PAMT entry of ``pfn`` (+ 4096 * half)."""
     block = pfn >> 18
@@ -140,31 +142,31 @@ def pamt_page(trace, pfn, level, half):
     return ((trace.pamt_hpa[block, level] + 16 * within) >> 12) + half + trace.context[GLOBAL_KEY]
 
 
-@njit
+@step
 def map_pamt(trace, pfn, level, access):
     """Map the page of the PAMT entry of ``pfn`` at ``level``."""
     map_key(trace, pamt_page(trace, pfn, level, 0), access)
 
 
-@njit
+@step
 def free_pamt(trace, pfn, level, access):
     """Free the page of the PAMT entry of ``pfn`` at ``level``."""
     free_key(trace, pamt_page(trace, pfn, level, 0), access)
 
 
-@njit
+@step
 def map_own(trace, pfn, access):
     """Map a page under the TD's HKID: an S-EPT page or a private page."""
     map_key(trace, pfn + trace.context[TD_KEY], access)
 
 
-@njit
+@step
 def free_own(trace, pfn, access):
     """Free a page mapped under the TD's HKID."""
     free_key(trace, pfn + trace.context[TD_KEY], access)
 
 
-@njit
+@step
 def locked(trace, times):
     """Count locked instructions on neither PAMT nor S-EPT entries."""
     trace.counts[0, EV_LK] += times
