@@ -5,8 +5,10 @@ uses its constants, would go on running the old code after that file changed. Th
 named after a hash of every kernel's source.
 """
 
+import functools
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,26 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache
 def cache_folder() -> Path:
-    """Return the folder of the compiled kernels, below ``NUMBA_CACHE_DIR`` where that is set."""
-    base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("perfmodel")
-    return Path(base) / f"kernels-{source_hash()}"
+    """Return the folder of the compiled kernels, made if need be.
+
+    It lies below ``NUMBA_CACHE_DIR`` or the user's cache folder, and where neither can be written below the
+    folder for temporary files, in a part of this user's own.
+    """
+    bases = [
+        Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("perfmodel")),
+        Path(tempfile.gettempdir()) / f"perfmodel-{os.getuid()}",
+    ]
+    for base in bases:
+        folder = base / f"kernels-{source_hash()}"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+            return folder
+    return Path(tempfile.mkdtemp(prefix="perfmodel-"))
 
 
 def is_cached(kernel: str) -> bool:
