@@ -13,6 +13,7 @@ ENTRIES_4K_PER_BLOCK = 1 << 18
 ENTRIES_2M_PER_BLOCK = 512
 
 PT_NDA, PT_RSVD, PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT = 0, 1, 3, 4, 5, 6, 8
+PT_PAMT = 15  # newer modules: a PAMT_2M entry that points to Dynamic PAMT pages
 
 LOCK_EXCLUSIVE = np.uint64(1)
 LOCK_HOST_PRIORITY = np.uint64(2)

@@ -34,6 +34,7 @@ from kernels.status import (
     EPT_WALK_FAILED,
     GPA_RANGE_ALREADY_BLOCKED,
     GPA_RANGE_NOT_BLOCKED,
+    LEAF_TOO_LARGE,
     OPERAND_BUSY,
     OPERAND_INVALID,
     OPERAND_RCX,
@@ -67,9 +68,6 @@ ALREADY_BLOCKED = int(ShrinkCounter.ALREADY_BLOCKED)
 REMOVE_4K = int(ShrinkCounter.REMOVE_4K)
 REMOVE_2M = int(ShrinkCounter.REMOVE_2M)
 DEMOTE = int(ShrinkCounter.DEMOTE)
-
-LEAF_TOO_LARGE = np.int64(2)
-"""Not a status: a 2M leaf also holds pages that are to stay, so it must be demoted first."""
 
 _ALREADY = GPA_RANGE_ALREADY_BLOCKED + OPERAND_RCX
 _STATE_NL_BLOCKED = NL_BLOCKED & STATE_MASK

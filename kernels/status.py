@@ -18,6 +18,10 @@ OPERAND_BUSY = _status(0x8000_0200_0000_0000)
 PREVIOUS_TLB_EPOCH_BUSY = _status(0x8000_0201_0000_0000)
 OPERAND_BUSY_HOST_PRIORITY = _status(0x8000_0204_0000_0000)
 PAGE_METADATA_INCORRECT = _status(0xC000_0300_0000_0000)
+HPA_RANGE_NOT_FREE = _status(0xC000_0304_0000_0000)  # this and the next three: newer modules, Dynamic PAMT
+NO_PAMT_PAGE_PAIR = _status(0xC000_0305_0000_0000)
+PAMT_PAGE_NOT_EMPTY = _status(0xC000_0306_0000_0000)
+MISSING_PAMT_PAGE_PAIR = _status(0x8000_0308_0000_0000)
 TD_ASSOCIATED_PAGES_EXIST = _status(0xC000_0400_0000_0000)
 TD_FATAL = _status(0xE000_0604_0000_0000)
 TDCS_NOT_ALLOCATED = _status(0xC000_0606_0000_0000)
@@ -41,6 +45,9 @@ EPT_VIOLATION_EXIT = _status(0x30)
 
 SEPT_POOL_EMPTY = np.int64(1)
 """Not a status: the model has no table page left to give to SEPT.ADD."""
+
+LEAF_TOO_LARGE = np.int64(2)
+"""Not a status: a 2M leaf also holds pages that are to stay, so it must be demoted first."""
 
 OPERAND_RAX = np.int64(0)
 OPERAND_RCX = np.int64(1)

@@ -32,8 +32,6 @@ from perfmodel.module_platform import (
 _PAGES_PER_BLOCK = 1 << 18
 _MAP_NORESERVE = 0x4000  # Linux: address space without a promise of memory; the mmap module names it from 3.13 on
 _GPA_BITS = (47, 51)
-_HPA_BITS = 52
-_PAGE, _BLOCK = 1 << 12, 1 << 30
 
 
 def page_space(pages: int) -> npt.NDArray[np.uint64]:
@@ -68,7 +66,7 @@ def build_module(platform: Any, tds: Sequence[Any], lps: int) -> st.Module:
             )
     module = st.Module(
         platform=np.array(
-            [platform.hkid_start_bit, platform.global_hkid, platform.private_hkid_min,
+            [platform.hkid_start_bit, platform.private_hkid_min,
              platform.seamrr.base, platform.seamrr.size], np.int64),
         pamt_1g=np.zeros((blocks, 2), np.uint64),
         pamt_2m=np.zeros((len(usable) * ENTRIES_2M_PER_BLOCK, 2), np.uint64),

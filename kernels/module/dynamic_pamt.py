@@ -48,9 +48,12 @@ from kernels.module.trace import (
     pamt_children,
     pamt_written,
 )
-from kernels.pamt_entry import PT_NDA, PT_REG, PT_RSVD, TYPE_MASK, page_type
+from kernels.pamt_entry import PT_NDA, PT_PAMT, PT_REG, PT_RSVD, TYPE_MASK, page_type
 from kernels.replay_record import R8, RCX, RDX
 from kernels.status import (
+    HPA_RANGE_NOT_FREE,
+    MISSING_PAMT_PAGE_PAIR,
+    NO_PAMT_PAGE_PAIR,
     OPERAND_ADDR_RANGE_ERROR,
     OPERAND_BUSY,
     OPERAND_INVALID,
@@ -58,26 +61,13 @@ from kernels.status import (
     OPERAND_RCX,
     OPERAND_RDX,
     PAGE_METADATA_INCORRECT,
+    PAMT_PAGE_NOT_EMPTY,
     SUCCESS,
 )
 
-PT_PAMT = 15
-"""Page type of a PAMT_2M entry that is a non-leaf with a pair of pages."""
-
 PAGES = 512
 NO_PAGE = -1
-
-
-def _status(value: int) -> np.int64:
-    return np.int64(value - (1 << 64) if value >> 63 else value)
-
-
-HPA_RANGE_NOT_FREE = _status(0xC000_0304_0000_0000)
-NO_PAMT_PAGE_PAIR = _status(0xC000_0305_0000_0000)
-PAMT_PAGE_NOT_EMPTY = _status(0xC000_0306_0000_0000)
-MISSING_PAMT_PAGE_PAIR = _status(0x8000_0308_0000_0000)
-
-REMOVABLE_HINT = _status(1 << 62)
+REMOVABLE_HINT = np.int64(1 << 62)
 """Set in RAX of a call that took the last 4K leaf of a range away: its pair may be removed."""
 
 

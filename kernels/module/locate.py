@@ -24,6 +24,7 @@ from kernels.module.state import (
     TREE_LOCK,
 )
 from kernels.module.trace import free_own, locked, map_own, sept_locked, sept_read, sept_written
+from kernels.replay_record import RCX, RDX
 from kernels.sept_entry import (
     HPA_MASK,
     IPAT,
@@ -45,8 +46,6 @@ from kernels.status import (
     SUCCESS,
 )
 
-RCX, RDX = 1, 2
-
 _LOW_BITS = np.uint64(0xFFF)
 _LEVEL_BITS = np.uint64(7)
 _LEAF_VIEW = RWX | np.uint64(7 << 3) | IPAT | LEAF | HPA_MASK | SUPPRESS_VE
@@ -63,12 +62,6 @@ def tell(entry, level, out):
     else:
         out[RCX] = entry & _NL_VIEW
     out[RDX] = np.uint64(level) | (np.uint64(api_state(entry)) << np.uint64(8))
-
-
-@njit
-def tell_nothing(out):
-    """Set RCX and RDX to 0."""
-    out[RCX] = out[RDX] = np.uint64(0)
 
 
 @njit
