@@ -1,10 +1,12 @@
 """Run a scenario under each interface and price what happened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import kernels.counters as k
+from kernels.keyhole_calls import GUEST_MISSES, HOST_MISSES
+from kernels.keyhole_populate import ESTIMATED
 from perfmodel._version import __version__
 from perfmodel.costs import Ledger, Price, cost_ratio, ledger, price_many
 from perfmodel.memory import GuestMemory
@@ -40,6 +42,7 @@ class Outcome:
     rows: list[Row]
     counters: list[dict[str, int]]
     ledgers: list[Ledger]
+    notes: dict[str, Any]
 
 
 def compare(
@@ -115,7 +118,15 @@ def execute(
         _row(policy, tally, price, parameters.tsc_ghz, pamt_bytes)
         for policy, tally, price in zip(policies, tallies, prices, strict=True)
     ]
-    return Outcome(memory, parameters, rows, counters, ledgers)
+    return Outcome(memory, parameters, rows, counters, ledgers, _notes(memory, names, tallies))
+
+
+def _notes(memory: GuestMemory, names: Sequence[str], tallies: Sequence[Tally]) -> dict[str, Any]:
+    estimated = {
+        name: int(t.keyholes[ESTIMATED]) / t.mapped for name, t in zip(names, tallies, strict=True) if t.mapped
+    }
+    shares = {name: share for name, share in estimated.items() if share}
+    return memory.notes | ({"keyholes_estimated_share": shares} if shares else {})
 
 
 def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool) -> dict[str, int]:
@@ -142,6 +153,8 @@ def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool) -
         "folio_checks_4k": n["aug_4k"] if policy.wrapper == "folio" else 0,
         "folio_checks_2m": n["aug_2m"] if policy.wrapper == "folio" else 0,
         "page_conversions": augs if policy.wrapper == "page" else 0,
+        "keyhole_misses_host": int(tally.keyholes[HOST_MISSES]),
+        "keyhole_misses_guest": int(tally.keyholes[GUEST_MISSES]),
     }
     return n
 
@@ -193,5 +206,5 @@ def _head(done: Outcome) -> dict[str, Any]:
         "seed": done.memory.scenario.seed,
         "parameters": ParametersId(done.parameters.name, done.parameters.sha256),
         "scenario": done.memory.scenario.describe(),
-        "notes": done.memory.notes,
+        "notes": done.notes,
     }

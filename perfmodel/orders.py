@@ -25,6 +25,19 @@ def chunk_order(name: str, region: int, seed: int, vcpus: int) -> npt.NDArray[np
     if name == "random":
         return np.random.default_rng([_STREAM, seed, region]).permutation(chunks)
     if name == "striped":
-        stripe = -(-CHUNKS_PER_REGION // min(vcpus, CHUNKS_PER_REGION))
+        stripe = _stripe(vcpus)
         return chunks[np.lexsort((chunks // stripe, chunks % stripe))]
     return chunks
+
+
+def by_vcpu(name: str, chunks: npt.NDArray[np.int64], vcpus: int) -> list[npt.NDArray[np.int64]]:
+    """Split an order of chunks by the vCPU that takes them; all but ``striped`` are one vCPU's."""
+    if name != "striped":
+        return [chunks]
+    owner = chunks // _stripe(vcpus)
+    return [chunks[owner == vcpu] for vcpu in range(int(owner.max()) + 1)]
+
+
+def _stripe(vcpus: int) -> int:
+    """Return how many chunks of a region each vCPU takes."""
+    return -(-CHUNKS_PER_REGION // min(vcpus, CHUNKS_PER_REGION))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kernels.census import LEAVES_2M, LEAVES_4K, STRAY, census_region
 from kernels.counters import AUG_2M, AUG_4K, COUNTERS, EXISTING_TABLE, SEPT_ADD, Counter
 from kernels.fault import LINES
+from kernels.keyhole_populate import COUNTS as KEYHOLE_COUNTS
 from kernels.populate import PAGES_PER_RANGE, populate_region
 from kernels.ranges import RangeFacts, count_by_run, describe_ranges
 from kernels.status import SUCCESS, as_unsigned
@@ -22,6 +23,7 @@ from perfmodel.backings.contract import REGION_PAGES, RegionBacking
 from perfmodel.backings.one_block import OneBlockBacking
 from perfmodel.errors import ModelError
 from perfmodel.guests import GUESTS, Guest
+from perfmodel.keyholes import KeyholeReplay
 from perfmodel.memory import GuestMemory
 from perfmodel.orders import chunk_order
 from perfmodel.policies.contract import Policy
@@ -55,6 +57,8 @@ class Tally:
         2M ranges of which at least one private page was asked for.
     folios : int
         Folios that guest_memfd allocated.
+    keyholes : ndarray of int64, shape (kernels.keyhole_populate.COUNTS,)
+        Keyhole maps and misses, and the pages for which they are estimates.
     """
 
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(COUNTERS, np.int64))
@@ -66,6 +70,7 @@ class Tally:
     shared: int = 0
     ranges: int = 0
     folios: int = 0
+    keyholes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(KEYHOLE_COUNTS, np.int64))
     model_seconds: float = 0.0
 
     @property
@@ -77,6 +82,7 @@ class Tally:
         """Add the counts of another part of the guest."""
         self.counts += other.counts
         self.refused += other.refused
+        self.keyholes += other.keyholes
         for name in ("leaves_4k", "leaves_2m", "asked", "refused_pages", "shared", "ranges", "folios", "model_seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -105,10 +111,13 @@ class RegionTurn(NamedTuple):
     region : int
     link_above : int or None
         Level of the lowest entry that an earlier region's tables already hold; None where only the root does.
+    ordinal : int
+        How many regions with private pages come before.
     """
 
     region: int
     link_above: int | None
+    ordinal: int = 0
 
 
 def region_turns(memory: GuestMemory) -> Iterator[RegionTurn]:
@@ -119,11 +128,13 @@ def region_turns(memory: GuestMemory) -> Iterator[RegionTurn]:
     """
     upper_levels = range(2, memory.scenario.levels - 1)
     before = -1
+    ordinal = 0
     for region in memory.layout.regions():
         held = [level for level in upper_levels if before >> (9 * (level - 1)) == region >> (9 * (level - 1))]
-        yield RegionTurn(region, min(held, default=None))
+        yield RegionTurn(region, min(held, default=None), ordinal)
         if len(held) == len(upper_levels) or memory.asks(region):
             before = region
+            ordinal += 1
 
 
 def describe(behind: RegionBacking, use: npt.NDArray[np.uint8]) -> RangeFacts:
@@ -144,6 +155,8 @@ class RegionRunner:
         self._guest = GUESTS[memory.scenario.guest]
         self._window = TdTables(memory.platform, memory.scenario.levels)
         self._blocks = np.empty(REGION_PAGES, np.int64)
+        self._levels = np.empty(_RANGES, np.int64)
+        self._keyholes = KeyholeReplay(memory.scenario, self._guest)
         self.tallies = [Tally() for _ in policies]
 
     def run(self, turn: RegionTurn) -> None:
@@ -157,7 +170,20 @@ class RegionRunner:
         for policy, tally in zip(self._policies, self.tallies, strict=True):
             start = time.perf_counter()
             causes = refusal_causes(policy, facts, not scenario.features_off)
-            part = populate(self._window, turn, self._guest, behind, use, facts, causes, chunks)
+            part = populate(self._window, turn, self._guest, behind, use, facts, causes, chunks, self._levels)
+            held = scenario.levels - 1 if turn.link_above is None else turn.link_above
+            part.keyholes = self._keyholes.replay(
+                self._window.tables,
+                turn.region,
+                turn.ordinal,
+                held,
+                int(part.counts[SEPT_ADD]),
+                behind,
+                use,
+                facts,
+                self._levels,
+                chunks,
+            )
             census = np.zeros(3, np.int64)
             census_region(self._window.tables, turn.region * REGION_PAGES, True, census)
             if census[STRAY]:
@@ -178,12 +204,15 @@ def populate(
     facts: RangeFacts,
     causes: npt.NDArray[np.int8],
     chunks: npt.NDArray[np.int64],
+    levels: npt.NDArray[np.int64],
     linked_above: bool = False,
 ) -> Tally:
     """Populate one region in ``window`` and return its tally without leaves.
 
     Parameters
     ----------
+    levels : ndarray of int64, shape (512,)
+        Out: the level that KVM maps each 2M range at.
     linked_above : bool
         The tables above the region are there already: the window holds the whole guest.
     """
@@ -196,8 +225,7 @@ def populate(
     whole = int(facts.asked.sum()) == REGION_PAGES
     status = populate_region(
         window.tables, gfn, behind.pfn, use, facts.asked, causes == MAPPED_2M, chunks,
-        guest.prefault, guest.one_range and whole, np.empty(LINES, np.int64), np.empty(_RANGES, np.int64),
-        part.counts,
+        guest.prefault, guest.one_range and whole, np.empty(LINES, np.int64), levels, part.counts,
     )  # fmt: skip
     if status != SUCCESS:
         raise ModelError(f"region {turn.region}: a SEAMCALL returned {as_unsigned(status):#018x}")

@@ -10,6 +10,7 @@ from perfmodel.names import (
     BACKINGS,
     GUESTS,
     INTERFACES,
+    KEYHOLE_MODES,
     LATER_GUESTS,
     LAYOUTS,
     MAX_BLOCK_ORDER,
@@ -60,6 +61,8 @@ class Scenario:
         For ``host``: largest folio order that guest_memfd asks the page allocator for.
     flush_first_page_only : bool
         Flush one 4K page a mapping, as the series applied in 2026 does, instead of all (RFC v5).
+    keyholes : {"periodic", "exact"}
+        How keyhole maps and misses are counted: one replay for each kind of 2M range, or every range replayed.
     features_off : tuple of str
         Names of :data:`perfmodel.names.MODULE_FEATURES` that the module lacks.
     """
@@ -83,6 +86,7 @@ class Scenario:
     scale_host: bool = False
     max_folio_order: int = 9
     flush_first_page_only: bool = False
+    keyholes: str = "periodic"
     features_off: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,6 +95,7 @@ class Scenario:
         _one_of("layout", self.layout, LAYOUTS)
         _one_of("shatter-layout", self.shatter_layout, SHATTER_LAYOUTS)
         _one_of("order", self.order, ORDERS)
+        _one_of("keyholes", self.keyholes, KEYHOLE_MODES)
         if self.guest in LATER_GUESTS:
             raise InputError(f"guest {self.guest!r} is not modelled yet: accepted are {', '.join(GUESTS)}")
         _one_of("guest", self.guest, GUESTS)
@@ -184,6 +189,7 @@ class Scenario:
             "scale_host": self.scale_host,
             "max_folio_order": self.max_folio_order if self.backing == "host" else None,
             "flush_first_page_only": self.flush_first_page_only,
+            "keyholes": self.keyholes,
             "module": "TDX_1.5.01",
             "module_features": [n for n in MODULE_FEATURES if n not in self.features_off],
         }

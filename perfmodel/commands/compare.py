@@ -76,5 +76,8 @@ def _say_what_is_missing(
         )
     if scenario.vcpus > 1:
         warn("vCPUs do not contend in this version: times are the sum over vCPUs, not the time that passes")
+    if shares := notes.get("keyholes_estimated_share"):
+        listed = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares.items())
+        warn(f"keyhole misses of pages that are no run are estimated from a sample ({listed}); --keyholes exact counts")
     for missing in notes.get("missing", ()):
         warn(f"host: {missing['file']}: {missing['reason']}: {missing['costs']}")

@@ -58,6 +58,9 @@ SCENARIO_OPTIONS = [
                  help="Backing host: largest folio order asked for; 0 is guest_memfd as it is upstream."),
     click.option("--flush-first-page-only", is_flag=True,
                  help="Flush one 4K page a mapping, as applied upstream, not every page (RFC v5)."),
+    click.option("--keyholes", default="periodic", show_default=True, metavar="NAME",
+                 help=f"Count of the module's keyhole misses: {_either(names.KEYHOLE_MODES)}. exact replays every call "
+                 "(about 2 us a 4K fault), periodic one range of each kind; ranges that are no run are sampled."),
     click.option("--module-feature", "features", multiple=True, metavar="NAME=off",
                  help=f"Turn a feature of the module off: {_either(names.MODULE_FEATURES)}."),
 ]  # fmt: skip

@@ -143,7 +143,7 @@ def test_error_bars_end_at_low_and_high(comparison, figure):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "unit"), [(3e5, "s"), (1.0, "s"), (0.5, "ms"), (2e-5, "µs"), (3e-7, "ns"), (0.0, "s")]
+    ("seconds", "unit"), [(3e5, "s"), (1.001, "s"), (0.5, "ms"), (2e-5, "µs"), (3e-7, "ns"), (0.0, "s")]
 )
 def test_unit_fits_the_longest_time(two_gib, seconds, unit):
     row = two_gib.rows[0]

@@ -65,7 +65,8 @@ class OneRegion:
         behind = RegionBacking(self.pfn, self.order)
         facts = describe(behind, use)
         causes = refusal_causes(POLICIES[interface], facts, True)
-        part = populate(self.held, RegionTurn(0, link_above), GUESTS[guest], behind, use, facts, causes, np.arange(256))
+        part = populate(self.held, RegionTurn(0, link_above), GUESTS[guest], behind, use, facts, causes, np.arange(256),
+                        np.empty(512, np.int64))  # fmt: skip
         census = np.zeros(3, np.int64)
         census_region(self.held.tables, 0, True, census)
         self.held.clear()
@@ -193,7 +194,8 @@ def test_an_existing_table_keeps_a_range_at_4k() -> None:
     use = np.full(REGION, tw.ASKED, np.uint8)
     facts = describe(behind, use)
     causes = refusal_causes(POLICIES["pfn"], facts, True)
-    part = populate(held, RegionTurn(0, 2), GUESTS["linux-lazy"], behind, use, facts, causes, np.arange(256), True)
+    part = populate(held, RegionTurn(0, 2), GUESTS["linux-lazy"], behind, use, facts, causes, np.arange(256),
+                    np.empty(512, np.int64), True)  # fmt: skip
     counts = bridge.by_name(part.counts)
     assert (counts["AUG_2M"], counts["AUG_4K"], counts["SEPT_ADD"], counts["EXISTING_TABLE"]) == (511, 512, 0, 1)
     assert counts["ACCEPT_EXIT"] == 511 + 511 + 1  # the 2M ACCEPT of range 5 meets the table: no exit for it
