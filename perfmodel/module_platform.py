@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.module import state as st
+from kernels.module.zero_step import THRESHOLD
 from perfmodel.errors import InputError
 
 HPA_BITS = 52
@@ -17,7 +18,7 @@ OP_STATES = (
     "UNINITIALIZED", "INITIALIZED", "RUNNABLE", "LIVE_EXPORT", "PAUSED_EXPORT", "POST_EXPORT", "MEMORY_IMPORT",
     "STATE_IMPORT", "POST_IMPORT", "LIVE_IMPORT", "FAILED_IMPORT",
 )  # fmt: skip
-PAGE_TYPES = {0: "NDA", 1: "RSVD", 3: "REG", 4: "TDR", 5: "TDCX", 6: "TDVPR", 8: "EPT"}
+PAGE_TYPES = {0: "NDA", 1: "RSVD", 3: "REG", 4: "TDR", 5: "TDCX", 6: "TDVPR", 8: "EPT", 15: "PAMT"}
 ENTRY_STATES = {
     0: "FREE", 1: "BLOCKED", 2: "PENDING", 3: "PENDING_BLOCKED", 4: "MAPPED", 5: "REMOVED", 8: "BLOCKEDW",
     9: "EXP_BLOCKEDW", 11: "EXP_DIRTY", 12: "EXP_DIRTY_BLOCKEDW", 16: "PENDING_BLOCKEDW", 17: "PEND_EXP_BLOCKEDW",
@@ -101,6 +102,10 @@ class ModulePlatform:
         By default 32 MiB above TDMRs and PAMT.
     lps : int
         Logical processors, each with cold keyholes.
+    dynamic_pamt : bool
+        A newer module, configured with Dynamic PAMT: PAMT_4K entries exist only where PAMT.ADD has given pages.
+    zero_step_threshold : int
+        Private EPT-violation exits at one RIP that the zero-step filter counts without effect.
 
     Raises
     ------
@@ -114,6 +119,8 @@ class ModulePlatform:
     global_hkid: int = 65
     seamrr: Seamrr | None = None
     lps: int = 1
+    dynamic_pamt: bool = False
+    zero_step_threshold: int = THRESHOLD
 
     @property
     def hkid_start_bit(self) -> int:
@@ -125,6 +132,7 @@ class ModulePlatform:
         check_int("private_hkid_min", self.private_hkid_min, 1, (1 << self.hkid_bits) - 1)
         check_int("global_hkid", self.global_hkid, self.private_hkid_min, (1 << self.hkid_bits) - 1)
         check_int("lps", self.lps, 1, 255)
+        check_int("zero_step_threshold", self.zero_step_threshold, 0, 255)
         check("tdmr", self.tdmr, len(self.tdmr) > 0, "at least one TDMR")
         limit, end, tdmrs = 1 << self.hkid_start_bit, 0, []
         for i, given in enumerate(self.tdmr):

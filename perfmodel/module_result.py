@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from kernels.module.dynamic_pamt import REMOVABLE_HINT
 from kernels.replay_record import EV_FIELDS
 from perfmodel.vectors.statuses import EXIT_NAME, status_name
 
@@ -40,7 +41,14 @@ class Result(NamedTuple):
         """Name of the status without its operand; EPT_VIOLATION_EXIT or INTERRUPTED where there is none."""
         if self.interrupted:
             return "INTERRUPTED"
-        return EXIT_NAME if self.exit else status_name(self.rax >> 32)
+        if self.exit:
+            return EXIT_NAME
+        return status_name(0 if self.pamt_removable else self.rax >> 32)
+
+    @property
+    def pamt_removable(self) -> bool:
+        """Whether RAX hints (bit 62 alone) that the last 4K leaf of a 2M range is gone: PAMT.REMOVE will succeed."""
+        return self.rax == REMOVABLE_HINT
 
     @property
     def operand(self) -> int:

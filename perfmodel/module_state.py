@@ -67,7 +67,7 @@ def build_module(platform: Any, tds: Sequence[Any], lps: int) -> st.Module:
     module = st.Module(
         platform=np.array(
             [platform.hkid_start_bit, platform.private_hkid_min,
-             platform.seamrr.base, platform.seamrr.size], np.int64),
+             platform.seamrr.base, platform.seamrr.size, 0], np.int64),
         pamt_1g=np.zeros((blocks, 2), np.uint64),
         pamt_2m=np.zeros((len(usable) * ENTRIES_2M_PER_BLOCK, 2), np.uint64),
         pamt_4k=np.zeros((len(usable) * ENTRIES_4K_PER_BLOCK, 2), np.uint64),
@@ -150,14 +150,15 @@ def check_td(td: ModuleTd, module: st.Module, platform: ModulePlatform) -> None:
     check_int("hkid", td.hkid, platform.private_hkid_min, (1 << platform.hkid_bits) - 1)
     used = {platform.global_hkid, *module.tds[:, st.HKID].tolist()}
     check("hkid", td.hkid, td.hkid not in used, f"none of {sorted(used)}, which are in use")
+    above, having = ("PAMT", " and has a PAMT page pair") if platform.dynamic_pamt else ("NDA", "")
     pages = {"tdr": td.tdr}
     pages |= {f"tdcx[{i}]": hpa for i, hpa in enumerate(td.tdcx)}
     pages |= {f"tdvpr[{i}]": hpa for i, hpa in enumerate(td.tdvpr)}
     for i, (name, hpa) in enumerate(pages.items()):
         check_int(name, hpa, 0, (1 << HPA_BITS) - PAGE_BYTES, PAGE_BYTES)
         free = is_usable(module, hpa) and hpa not in list(pages.values())[:i]
-        free = free and all(view_pamt(module, hpa, level).type == "NDA" for level in (0, 1, 2))
-        check(name, hpa, free, "a page of an initialised TDMR that is not in use")
+        free = free and [view_pamt(module, hpa, level).type for level in (0, 1, 2)] == ["NDA", above, "NDA"]
+        check(name, hpa, free, f"a page of an initialised TDMR that is not in use{having}")
 
 
 def add_td(module: st.Module, td: Any) -> st.Module:

@@ -1,6 +1,7 @@
 """PAMT walks with real locks, from 1G down to the entry that says what a page is in use for.
 
 Source: Intel TDX module, tag TDX_1.5.01, ``pamt_manager.c`` (``pamt_walk``, ``pamt_unwalk``, ``pamt_implicit_get``).
+What follows DYNAMIC_PAMT is of newer modules: :mod:`kernels.module.dynamic_pamt`.
 """
 
 import numpy as np
@@ -8,10 +9,12 @@ import numpy as np
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
 from kernels.locks import disown_hp, own_hp, promote_hp, share_hp, unshare_hp
-from kernels.module.state import EXCLUSIVE, HKID_START_BIT, SHARED, TDR_PFN
+from kernels.module.state import DYNAMIC_PAMT, EXCLUSIVE, HKID_START_BIT, SHARED, TDR_PFN
 from kernels.module.trace import (
+    EMPTIED,
     free_key,
     free_pamt,
+    locked,
     map_key,
     map_pamt,
     pamt_children,
@@ -28,12 +31,14 @@ from kernels.pamt_entry import (
     LOCK_MASK,
     LOCK_READER,
     PT_NDA,
+    PT_PAMT,
     PT_REG,
     TYPE_MASK,
     make_entry,
     page_type,
 )
 from kernels.status import (
+    MISSING_PAMT_PAGE_PAIR,
     OPERAND_ADDR_RANGE_ERROR,
     OPERAND_BUSY,
     OPERAND_INVALID,
@@ -42,6 +47,9 @@ from kernels.status import (
 )
 
 ANY_SIZE = -1
+
+LEAF_COUNT_SHIFT = np.uint64(40)
+"""Of word 1 of a PAMT_2M entry of type PT_PAMT: 4K leaves in use, above a PFN."""
 
 
 @njit
@@ -106,6 +114,8 @@ def give_page(module, td, pfn, level, new_type):
     set_pamt_word(module, pfn, level, 0, make_entry(new_type, module.tds[td, TDR_PFN]) | lock)
     set_pamt_word(module, pfn, level, 1, np.uint64(0))
     pamt_written(module.trace, pfn, level)
+    if level == 0 and module.platform[DYNAMIC_PAMT] != 0:
+        count_leaf(module, pfn, True)
 
 
 @njit
@@ -113,6 +123,22 @@ def free_page_type(module, pfn, level):
     """Set the type of a page to NDA; owner and bepoch stay stale."""
     set_pamt_word(module, pfn, level, 0, pamt_word(module, pfn, level, 0) & ~TYPE_MASK)
     pamt_written(module.trace, pfn, level)
+    if level == 0 and module.platform[DYNAMIC_PAMT] != 0:
+        count_leaf(module, pfn, False)
+
+
+@njit
+def count_leaf(module, pfn, given):
+    """Count a 4K page that was given away, or taken back, in the PAMT_2M entry of its range (LOCK XADD)."""
+    locked(module.trace, 1)
+    i = pamt_index(module, pfn, 1)
+    one = np.uint64(1) << LEAF_COUNT_SHIFT
+    if given:
+        module.pamt_2m[i, 1] += one
+    else:
+        module.pamt_2m[i, 1] -= one
+        if (module.pamt_2m[i, 1] >> LEAF_COUNT_SHIFT) == np.uint64(0):
+            module.trace.context[EMPTIED] = i
 
 
 @njit
@@ -168,10 +194,17 @@ def _release(words, i, exclusive):
 
 
 @njit
+def is_leaf(module, pfn, level):
+    """Whether no entry below says more: a page of this size, or, with Dynamic PAMT, no PAMT_4K entries at all."""
+    kind = type_of(module, pfn, level)
+    return kind == PT_REG or (level == 1 and module.platform[DYNAMIC_PAMT] != 0 and kind != PT_PAMT)
+
+
+@njit
 def _lock_to_leaf(module, pfn, exclusive, size):
     for level in (2, 1):
         granted = take(module, pfn, level, SHARED)
-        if granted and (type_of(module, pfn, level) == PT_REG or size == level):
+        if granted and (is_leaf(module, pfn, level) or size == level):
             if not exclusive or _promote(module, pfn, level):
                 return np.int64(level)
             give_back(module, pfn, level, SHARED)
@@ -256,8 +289,8 @@ def lock_page_operand(module, hpa, operand, size, exclusive, wanted_type):
     Returns
     -------
     status : int64
-        SUCCESS (the page is locked), OPERAND_INVALID, OPERAND_ADDR_RANGE_ERROR, OPERAND_BUSY or
-        PAGE_METADATA_INCORRECT with the operand id.
+        SUCCESS (the page is locked), or with the operand id OPERAND_INVALID, OPERAND_ADDR_RANGE_ERROR, OPERAND_BUSY,
+        PAGE_METADATA_INCORRECT or, of a free range that has no PAMT_4K entries, MISSING_PAMT_PAGE_PAIR.
     pfn : int64
     """
     if not hpa_is_valid(module, hpa, size):
@@ -269,8 +302,12 @@ def lock_page_operand(module, hpa, operand, size, exclusive, wanted_type):
     if level < 0:
         return OPERAND_BUSY + operand, pfn
     if level != size or type_of(module, pfn, level) != wanted_type:
+        status = PAGE_METADATA_INCORRECT
+        if level == 1 and size == 0 and wanted_type == PT_NDA and module.platform[DYNAMIC_PAMT] != 0:
+            if page_type(pamt_word(module, pfn, 1, 0)) == PT_NDA:
+                status = MISSING_PAMT_PAGE_PAIR
         unwalk_pamt(module, pfn, level, exclusive)
-        return PAGE_METADATA_INCORRECT + operand, pfn
+        return status + operand, pfn
     return SUCCESS, pfn
 
 

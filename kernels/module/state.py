@@ -43,7 +43,8 @@ class Module(NamedTuple):
 
 
 HKID_START_BIT, PRIVATE_HKID_MIN, SEAMRR_BASE, SEAMRR_SIZE = 0, 1, 2, 3
-PLATFORM_FIELDS = 4
+DYNAMIC_PAMT = 4  # whether PAMT_4K entries come in pairs of pages, as newer modules have it
+PLATFORM_FIELDS = 5
 
 TDR_PFN, ROOT_PFN, LEVELS, GPA_BITS, HKID = 0, 1, 2, 3, 4
 FATAL, LIFECYCLE, NUM_TDCX, OP_STATE, NUM_VCPUS, CHLDCNT = 5, 6, 7, 8, 9, 10

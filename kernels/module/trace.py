@@ -42,7 +42,8 @@ class Trace(NamedTuple):
         Row 0: the events of the call under way, in the order of ``EV_FIELDS``. Rows 1 to 6: the entries that it
         has touched, for ``sr`` to ``pw``: their number, a range, single entries.
     context : ndarray of int64, shape (CONTEXT_FIELDS,)
-        ``LP`` that executes the call; ``GLOBAL_KEY`` and ``TD_KEY``, HKIDs at their place in a PFN.
+        ``LP`` that executes the call; ``GLOBAL_KEY`` and ``TD_KEY``, HKIDs at their place in a PFN; ``EMPTIED``,
+        index of the 2M range whose last 4K leaf was taken away, with Dynamic PAMT.
     pamt_hpa : ndarray of int64, shape (blocks, 3)
         HPA of a block's first PAMT_4K, PAMT_2M and PAMT_1G entry.
     """
@@ -54,8 +55,8 @@ class Trace(NamedTuple):
 
 
 COUNT_ROWS, COUNT_COLUMNS = 7, 192
-LP, GLOBAL_KEY, TD_KEY = 0, 1, 2
-CONTEXT_FIELDS = 3
+LP, GLOBAL_KEY, TD_KEY, EMPTIED = 0, 1, 2, 3
+CONTEXT_FIELDS = 4
 _LENGTH, _LOW, _HIGH, _FIRST = 0, 1, 2, 3
 _PAGE_LINES = 64
 _EVENTS = len(EV_FIELDS)

@@ -36,10 +36,14 @@ _NONE = np.uint64(0)
 
 @njit
 def note_exit(state, rip):
-    """Forget counter and list if the guest moved since it entered; the module does so at every exit, of any reason."""
+    """Forget counter and list if the guest moved since it entered; the module does so at every exit, of any reason.
+
+    The vCPU will enter where it left: the RIP is kept as that of the entry, so that one exit may be noted twice.
+    """
     if rip != state[ENTRY_RIP]:
         state[FAULTS] = 0
         state[LOGGED] = 0
+        state[ENTRY_RIP] = rip
 
 
 @njit

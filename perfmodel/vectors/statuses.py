@@ -1,4 +1,4 @@
-"""Names of the completion statuses in the conformance vectors, for reports."""
+"""Names of the completion statuses in the conformance vectors, and of those of Dynamic PAMT, for reports."""
 
 _NAMES = {
     0x0000_0000: "SUCCESS",
@@ -8,10 +8,14 @@ _NAMES = {
     0x8000_0200: "OPERAND_BUSY",
     0x8000_0201: "PREVIOUS_TLB_EPOCH_BUSY",
     0x8000_0204: "OPERAND_BUSY_HOST_PRIORITY",
+    0x8000_0308: "MISSING_PAMT_PAGE_PAIR",
     0x8000_0810: "TD_KEYS_NOT_CONFIGURED",
     0xC000_0100: "OPERAND_INVALID",
     0xC000_0101: "OPERAND_ADDR_RANGE_ERROR",
     0xC000_0300: "PAGE_METADATA_INCORRECT",
+    0xC000_0304: "HPA_RANGE_NOT_FREE",
+    0xC000_0305: "NO_PAMT_PAGE_PAIR",
+    0xC000_0306: "PAMT_PAGE_NOT_EMPTY",
     0xC000_0400: "TD_ASSOCIATED_PAGES_EXIST",
     0xC000_0606: "TDCS_NOT_ALLOCATED",
     0xC000_0607: "LIFECYCLE_STATE_INCORRECT",

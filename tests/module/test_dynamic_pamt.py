@@ -1,34 +1,26 @@
-"""Do PAMT.ADD and PAMT.REMOVE keep every page, and the count of 4K leaves? Against a plain-Python twin.
+"""Do PAMT.ADD, PAMT.REMOVE and the calls that give and take 4K pages keep every page? Against a plain-Python twin.
 
 No recorded call covers dynamic PAMT: these are properties, not conformance.
 """
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.keyhole import DYNAMIC_SLOTS, REFERENCES
-from kernels.locks import disown_hp, own_hp
-from kernels.module import dynamic_pamt as dp
-from kernels.module.pamt_walk import pamt_index
-from kernels.module.state import Module
-from kernels.module.trace import start
-from kernels.pamt_entry import LOCK_MASK, PT_NDA, PT_REG, page_type
-from kernels.replay_record import EV_FIELDS, R8, RCX, RDX
-from kernels.status import as_unsigned
-from perfmodel.module_state import build_module, set_type
+from kernels.pamt_entry import LOCK_MASK, PT_RSVD, TYPE_MASK
+from perfmodel.errors import InputError
+from perfmodel.module import ModulePlatform, ModuleTdmr, Result, TdxModule
 
 BASE = 4 << 30
 RANGE = 2 << 20
 RESERVED = BASE + 5 * RANGE
-LARGE = BASE + 6 * RANGE  # a 2M page of a TD
+LARGE = BASE + 6 * RANGE  # a 2M page of the TD
 OUTSIDE = BASE + (1 << 30)
-HINT = 1 << 62
+TD = OUTSIDE - RANGE  # the TD's pages and tables; those of their PAMT entries lie below
+TDR, TABLES = TD, TD + 16 * 4096
 
 INVALID, ADDR_RANGE, BUSY = 0xC000_0100_0000_0000, 0xC000_0101_0000_0000, 0x8000_0200_0000_0000
 METADATA, NOT_FREE, NO_PAIR, NOT_EMPTY, MISSING = (
@@ -38,12 +30,12 @@ METADATA, NOT_FREE, NO_PAIR, NOT_EMPTY, MISSING = (
 
 @dataclass
 class Pair:
-    """The twin, and the kernels on arrays of their own; every call must answer alike."""
+    """The twin and the module; every call must answer alike. A page's GPA is its distance from ``BASE``."""
 
-    module: Module
-    dynamic: dp.DynamicPamt
+    module: TdxModule
     pairs: dict[int, tuple[int, int]] = field(default_factory=dict)  # by HPA of the range
     used: set[int] = field(default_factory=set)
+    mapped: set[int] = field(default_factory=set)
 
     @property
     def marked(self) -> set[int]:
@@ -76,89 +68,88 @@ class Pair:
             expected += 8 * (expected != 0)
         if not expected:
             self.pairs[hpa] = first, last
-        start(self.module.trace)
-        status = as_unsigned(dp.pamt_add(self.module, self.dynamic, regs(hpa | level, first, last)))
-        assert hex(status) == hex(expected)
-        self.check()
-        return status
+        return self._answered(self.module.tdh_phymem_pamt_add(rcx=hpa | level, rdx=first, r8=last), expected)
 
     def remove(self, hpa: int, level: int = 1) -> int:
         expected = INVALID + 1 if level != 1 else self._bad_range(hpa)
         given_back = (0, 0)
         if not expected and hpa not in self.pairs:
             expected = NO_PAIR + 1
-        if not expected and any(page - page % RANGE == hpa for page in self.used):
+        if not expected and self._leaves(hpa):
             expected = NOT_EMPTY + 1
         if not expected:
             given_back = self.pairs.pop(hpa)
-        out = regs(0, 0, 0)
-        start(self.module.trace)
-        status = as_unsigned(dp.pamt_remove(self.module, self.dynamic, regs(hpa | level, 0, 0), out))
-        assert hex(status) == hex(expected)
-        assert (out[RDX], out[R8]) == given_back
-        self.check()
-        return status
+        result = self.module.tdh_phymem_pamt_remove(rcx=hpa | level)
+        assert (result.rdx, result.r8) == given_back
+        return self._answered(result, expected)
 
     def use(self, page: int) -> int:
-        """Give a 4K page away, as AUG does."""
-        expected = MISSING if page - page % RANGE not in self.pairs else METADATA * (page in self.marked)
-        start(self.module.trace)
-        status = as_unsigned(dp.get_leaf(self.module, self.dynamic, page >> 12))
-        assert hex(status) == hex(expected)
-        if status == 0:
-            set_type(self.module, page, 0, PT_REG, BASE)
+        """Map a 4K page."""
+        expected = MISSING + 8 if page - page % RANGE not in self.pairs else (METADATA + 8) * (page in self.marked)
+        result = self.module.tdh_mem_page_aug(rcx=page - BASE, rdx=TDR, r8=page)
+        if not expected:
             self.used.add(page)
-        self.check()
-        return status
+            self.mapped.add(page)
+        return self._answered(result, expected)
 
     def release(self, page: int) -> int:
+        """Block, track, remove."""
+        assert self.module.tdh_mem_range_block(rcx=page - BASE, rdx=TDR).rax == 0
+        assert self.module.tdh_mem_track(rcx=TDR).rax == 0
         self.used.remove(page)
-        set_type(self.module, page, 0, PT_NDA, BASE)
-        last = not any(other - other % RANGE == page - page % RANGE for other in self.used)
-        start(self.module.trace)
-        status = as_unsigned(dp.put_leaf(self.module, self.dynamic, page >> 12))
-        assert status == HINT * last
+        self.mapped.remove(page)
+        result = self.module.tdh_mem_page_remove(rcx=page - BASE, rdx=TDR)
+        assert (result.status, result.rcx) == ("SUCCESS", page)
+        return self._answered(result, 0 if self._leaves(page - page % RANGE) else 1 << 62)
+
+    def _leaves(self, hpa: int) -> int:
+        return sum(page - page % RANGE == hpa for page in self.used)
+
+    def _answered(self, result: Result, expected: int) -> int:
+        assert hex(result.rax) == hex(expected)
+        assert result.pamt_removable == (expected == 1 << 62)
         self.check()
-        return status
+        return result.rax
 
     def check(self) -> None:
         """Conservation: each page of a pair is marked, in one pair, and in no other use; counts are the leaves."""
         pages = [page for pair in self.pairs.values() for page in pair]
         assert len(pages) == len(set(pages))
         assert not self.used & set(pages)
-        at = {hpa: (hpa - BASE) // RANGE for hpa in self.pairs}
-        expected = np.full((512, 2), dp.NO_PAGE)
-        for hpa, pair in self.pairs.items():
-            expected[at[hpa]] = np.array(pair) >> 12
-            leaves = sum(page - page % RANGE == hpa for page in self.used)
-            assert self.dynamic.page_count[at[hpa]] == leaves
-            assert page_type(self.module.pamt_2m[at[hpa], 0]) == dp.PT_PAMT
-        np.testing.assert_array_equal(self.dynamic.pair, expected)
-        assert self.dynamic.page_count.sum() == len(self.used)
-        bits = np.unpackbits(self.dynamic.bitmap.view(np.uint8), bitorder="little")
-        assert {BASE + int(i) * 4096 for i in np.flatnonzero(bits)} == {*pages, RESERVED}
-        for words in (self.module.pamt_1g, self.module.pamt_2m, self.module.pamt_4k):
+        state = self.module._state
+        for hpa in range(BASE, OUTSIDE, RANGE):
+            if hpa in self.pairs:
+                view, (first, last) = self.module.pamt(hpa, 1), self.pairs[hpa]
+                assert view[:3] == (1, "PAMT", first)
+                assert view.bepoch == last >> 12 | self._leaves(hpa) << 40
+        held = {BASE + int(i) * RANGE for i in np.flatnonzero(state.pamt_2m[:, 1])}
+        assert held == set(self.pairs)
+        kinds = (state.pamt_4k[:, 0] & TYPE_MASK) >> np.uint64(16)
+        assert {BASE + int(i) * 4096 for i in np.flatnonzero(kinds == PT_RSVD)} == {*pages, RESERVED}
+        assert {BASE + int(i) * 4096 for i in np.flatnonzero((kinds != 0) & (kinds != PT_RSVD))} == self.used
+        for words in (state.pamt_1g, state.pamt_2m, state.pamt_4k):
             assert not (words[:, 0] & (LOCK_MASK ^ np.uint64(2))).any()
-        assert not self.module.trace.keyholes[:, REFERENCES : REFERENCES + DYNAMIC_SLOTS].any()
 
 
-def regs(rcx: int, rdx: int, r8: int) -> npt.NDArray[np.uint64]:
-    values = np.zeros(16, np.uint64)
-    values[[RCX, RDX, R8]] = rcx, rdx, r8
-    return values
-
-
-def make_pair() -> Pair:
-    tdmr = SimpleNamespace(
-        base=BASE, size=1 << 30, initialized=1 << 30, pamt_4k=7 << 36, pamt_2m=8 << 36, pamt_1g=9 << 36,
-        reserved=((RESERVED - BASE, 4096),),
-    )  # fmt: skip
-    platform = SimpleNamespace(
-        tdmr=(tdmr,), hkid_start_bit=45, global_hkid=66, private_hkid_min=64, seamrr=SimpleNamespace(base=0, size=0)
-    )
-    module = build_module(platform, [], 1)
-    set_type(module, LARGE, 1, PT_REG, BASE)
-    return Pair(module, dp.make_dynamic_pamt(module))
+def make_pair(fresh: bool = False) -> Pair:
+    """Return a running TD with tables for the first 7 ranges; of a ``fresh`` one nothing but the platform."""
+    tdmr = ModuleTdmr(BASE, 1 << 30, reserved=((RESERVED - BASE, 4096),))
+    both = Pair(TdxModule(ModulePlatform(tdmr=(tdmr,), dynamic_pamt=True)))
+    if fresh:
+        return both
+    module = both.module
+    assert both.add(TD, TD - 8192, TD - 4096) == 0
+    tdcx = [TDR + i * 4096 for i in range(1, 7)]
+    module.add_td(tdr=TDR, tdcx=tdcx, hkid=70, op_state="RUNNABLE")
+    both.used |= {TDR, *tdcx}
+    both.check()
+    for i, rcx in enumerate((3, 2, *(r * RANGE | 1 for r in range(6)))):
+        assert module.tdh_mem_sept_add(rcx=rcx, rdx=TDR, r8=TABLES + i * 4096).rax == 0
+        both.used.add(TABLES + i * 4096)
+        both.check()
+    assert module.tdh_mem_page_aug(rcx=LARGE - BASE | 1, rdx=TDR, r8=LARGE).rax == 0
+    both.check()
+    return both
 
 
 RANGES = st.sampled_from([BASE + i * RANGE for i in range(4)])
@@ -181,8 +172,8 @@ def test_sequences(steps: list[tuple[str, int]]) -> None:
     both = make_pair()
     for name, *args in steps:
         if name == "release":
-            if both.used:
-                both.release(sorted(both.used)[args[0] % len(both.used)])
+            if both.mapped:
+                both.release(sorted(both.mapped)[args[0] % len(both.mapped)])
         elif name != "use" or args[0] not in both.used:
             getattr(both, name)(*args)
 
@@ -191,7 +182,7 @@ def test_sequences(steps: list[tuple[str, int]]) -> None:
 @given(RANGES, PAGES, PAGES)
 def test_add_then_remove_is_identity(hpa: int, first: int, last: int) -> None:
     both = make_pair()
-    words = (both.module.pamt_1g, both.module.pamt_2m, both.module.pamt_4k, *both.dynamic)
+    words = (both.module._state.pamt_1g, both.module._state.pamt_2m, both.module._state.pamt_4k)
     before = [w.copy() for w in words]
     if both.add(hpa, first, last) == 0:
         assert both.remove(hpa) == 0
@@ -205,7 +196,9 @@ FIRST, LAST = BASE + 4 * RANGE, BASE + 4 * RANGE + 4096
 def test_every_status() -> None:
     both = make_pair()
     at = BASE + RANGE
-    assert both.use(at) == MISSING
+    assert both.use(at) == MISSING + 8
+    assert both.module.tdh_mem_track(rcx=at).rax == METADATA + 1, "a TDR is wanted, not a free page"
+    assert both.module.tdh_phymem_page_wbinvd(rcx=at).rax == MISSING + 1
     assert both.remove(at) == NO_PAIR + 1
     assert both.add(at, FIRST, FIRST) == METADATA + 8
     assert both.add(at, at, LAST) == BUSY + 2
@@ -219,43 +212,113 @@ def test_every_status() -> None:
     assert both.remove(at) == NOT_EMPTY + 1
     assert both.release(at) == 0
     assert both.remove(at) == NOT_EMPTY + 1
-    assert both.release(at + 511 * 4096) == HINT
+    assert both.release(at + 511 * 4096) == 1 << 62
     assert both.remove(at, level=2) == INVALID + 1
     assert both.remove(at) == 0
-    assert both.use(at) == MISSING
+    assert both.use(at) == MISSING + 8
+    assert both.remove(TD) == NOT_EMPTY + 1
 
 
 def test_a_page_of_entries_cannot_be_given_away_as_a_page() -> None:
     both = make_pair()
     assert both.add(BASE, FIRST, LAST) == 0
     assert both.add(FIRST, BASE + RANGE, BASE + RANGE + 4096) == 0
-    assert both.use(FIRST) == METADATA
+    assert both.use(FIRST) == METADATA + 8
     assert both.use(LAST + 4096) == 0
     assert both.add(BASE + RANGE, LAST + 4096, LAST + 8192) == METADATA + 2
-    assert not dp.bitmap_is_free(both.module, both.dynamic, FIRST >> 12)
-    assert not dp.bitmap_is_free(both.module, both.dynamic, RESERVED >> 12)
-    assert dp.bitmap_is_free(both.module, both.dynamic, BASE >> 12)
+    assert both.release(LAST + 4096) == 1 << 62
+    assert both.remove(FIRST) == 0, "pages of entries for another range do not keep a pair"
+    assert both.use(FIRST) == MISSING + 8
+
+
+@pytest.mark.parametrize("page", [BASE + 7 * RANGE, RESERVED, BASE])
+def test_a_2m_page_takes_the_place_of_a_pair(page: int) -> None:
+    both = make_pair()
+    hpa, module = page - page % RANGE, both.module
+    gpa = 7 * RANGE | 1
+    if page == BASE:
+        assert both.add(BASE, FIRST, LAST) == 0
+    elif page != RESERVED:
+        assert both.add(BASE, page + 4096, page + 8192) == 0
+    assert module.tdh_mem_page_aug(rcx=gpa, rdx=TDR, r8=hpa).rax == METADATA + 8
+    if page != RESERVED:
+        assert both.remove(BASE) == 0
+        assert module.tdh_mem_page_aug(rcx=gpa, rdx=TDR, r8=hpa).rax == 0
+        assert module.tdh_phymem_pamt_add(rcx=hpa | 1, rdx=FIRST, r8=LAST).rax == NOT_FREE + 1
 
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_locked_range(level: int) -> None:
     both = make_pair()
-    words = both.module.pamt_2m if level == 1 else both.module.pamt_1g
-    at = int(pamt_index(both.module, BASE >> 12, level))
-    assert own_hp(words, at)
-    assert as_unsigned(dp.pamt_add(both.module, both.dynamic, regs(BASE | 1, FIRST, LAST))) == BUSY + 1
-    out = regs(0, 0, 0)
-    assert as_unsigned(dp.pamt_remove(both.module, both.dynamic, regs(BASE | 1, 0, 0), out)) == BUSY + 1
-    disown_hp(words, at)
+    module = both.module
+    assert module.lock("pamt", hpa=BASE, level=level) == "SUCCESS"
+    assert module.tdh_phymem_pamt_add(rcx=BASE | 1, rdx=FIRST, r8=LAST).rax == BUSY + 1
+    assert module.tdh_phymem_pamt_remove(rcx=BASE | 1).rax == BUSY + 1
+    module.unlock("pamt", hpa=BASE, level=level)
     assert both.add(BASE, FIRST, LAST) == 0
     assert both.remove(BASE) == 0
 
 
 def test_the_costs_of_one_pair() -> None:
     both = make_pair()
-    both.module.trace.counts[:] = 0
-    assert both.add(BASE, FIRST, LAST) == 0
-    assert {name: int(both.module.trace.counts[0, EV_FIELDS.index(name)]) for name in ("md", "mf")} == {
-        "md": 128,
-        "mf": 2,
-    }
+    events = both.module.tdh_phymem_pamt_add(rcx=BASE | 1, rdx=FIRST, r8=LAST).events
+    assert (events["md"], events["mf"]) == (128, 2)
+    static = TdxModule.small(op_state="RUNNABLE")
+    for level in (3, 2, 1):
+        assert static.tdh_mem_sept_add(rcx=level, rdx=static.td(0).tdr, r8=0x4000_0000 + 4096 * level).rax == 0
+    plain = static.tdh_mem_page_aug(rcx=0, rdx=static.td(0).tdr, r8=0x4020_0000).events
+    counted = both.module.tdh_mem_page_aug(rcx=0, rdx=TDR, r8=BASE).events
+    assert (counted["lk"], counted["lkp"]) == (plain["lk"] + 1, plain["lkp"]), "page_count"
+
+
+def test_every_call_that_gives_or_takes_a_page_counts_it() -> None:
+    both = make_pair()
+    module, a, b = both.module, BASE, BASE + RANGE
+    assert both.add(a, FIRST, LAST) == both.add(b, FIRST + 8192, LAST + 8192) == 0
+    call = {"rdx": TDR}
+    assert module.tdh_mem_sept_add(rcx=8 * RANGE | 1, r8=2 * RANGE + BASE, **call).rax == MISSING + 8
+    assert module.tdh_mem_sept_add(rcx=8 * RANGE | 1, r8=a, **call).rax == 0
+    assert module.tdh_mem_sept_add(rcx=8 * RANGE | 1, rdx=TDR | 1, r8=b).rax == 0, "there is a table: no page taken"
+    assert (module.pamt(a, 1).bepoch >> 40, module.pamt(b, 1).bepoch >> 40) == (1, 0)
+    assert module.tdh_mem_range_block(rcx=8 * RANGE | 1, **call).rax == module.tdh_mem_track(rcx=TDR).rax == 0
+    assert module.tdh_mem_sept_remove(rcx=8 * RANGE | 1, **call).pamt_removable
+    assert both.use(a) == 0
+    assert module.tdh_mem_range_block(rcx=0, **call).rax == module.tdh_mem_track(rcx=TDR).rax == 0
+    assert module.tdh_mem_page_relocate(rcx=0, r8=2 * RANGE + BASE, **call).rax == MISSING + 8
+    moved = module.tdh_mem_page_relocate(rcx=0, r8=a + 4096, **call)
+    assert (moved.rax, moved.rcx) == (0, a), "the range is not empty"
+    assert module.tdh_mem_range_block(rcx=0, **call).rax == module.tdh_mem_track(rcx=TDR).rax == 0
+    assert module.tdh_mem_page_relocate(rcx=0, r8=b, **call).pamt_removable
+    module.set_lifecycle(0, "TEARDOWN")
+    assert module.tdh_phymem_page_reclaim(rcx=b).pamt_removable
+    assert module.tdh_phymem_page_reclaim(rcx=LARGE).rax == 0
+    assert module.tdh_phymem_page_rdmd(rcx=b).rcx == 0
+    for page in sorted(both.used - {a}, reverse=True):
+        assert module.tdh_phymem_page_reclaim(rcx=page).pamt_removable == (page == TDR)
+    assert [module.tdh_phymem_pamt_remove(rcx=hpa | 1).rax for hpa in (a, b, TD)] == [0, 0, 0]
+
+
+def test_a_platform_without() -> None:
+    module = TdxModule.small()
+    tdr = module.td(0).tdr
+    assert module.tdh_phymem_pamt_add(rcx=1 << 30 | 1, rdx=tdr, r8=tdr).rax == INVALID
+    assert module.tdh_phymem_pamt_remove(rcx=1 << 30 | 1).rax == INVALID
+    assert not module.tdh_phymem_page_rdmd(rcx=1 << 30).rax
+
+
+def test_a_td_needs_a_pair() -> None:
+    both = make_pair(fresh=True)
+    tdcx = [TDR + i * 4096 for i in range(1, 7)]
+    with pytest.raises(InputError, match=r"^tdr .*a PAMT page pair$"):
+        both.module.add_td(tdr=TDR, tdcx=tdcx, hkid=70)
+    assert both.add(TD, TD - 8192, TD - 4096) == 0
+    with pytest.raises(InputError, match=r"^tdr "):
+        both.module.add_td(tdr=TD - 8192, tdcx=tdcx, hkid=70)
+    assert both.module.add_td(tdr=TDR, tdcx=tdcx, hkid=70) == 0
+
+
+@pytest.mark.parametrize("call", ["tdh_mem_page_promote", "tdh_mem_page_demote"])
+def test_resizing_is_refused(call: str) -> None:
+    module = TdxModule.small(dynamic_pamt=True)
+    with pytest.raises(InputError, match=r"^dynamic_pamt True: accepted is False"):
+        getattr(module, call)(rcx=1, rdx=module.td(0).tdr, **({"r8": 0} if "demote" in call else {}))
