@@ -1,17 +1,13 @@
 """Does the module object give, call by call, what the TDX module gives?"""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from kernels.replay_record import EV_FIELDS, LOCK_KINDS, LOCK_SIDES, NONE, OPS, SET_FIELDS
+from kernels.replay_record import EV_FIELDS
 from perfmodel.errors import InputError
-from perfmodel.module import ModulePlatform, ModuleTdmr, Result, TdxModule
-from perfmodel.module_platform import LIFECYCLES, OP_STATES, Seamrr
-from perfmodel.vectors import REGISTER_COLUMNS, VectorFile, load_vectors
+from perfmodel.module import Result, TdxModule
 
 GIB, MIB, PAGE = 1 << 30, 1 << 20, 1 << 12
 TABLES, DATA = GIB, GIB + 256 * MIB  # HPAs that the tests give tables and data from
@@ -410,189 +406,7 @@ def test_tds_can_be_added_later(running: Host) -> None:
     assert running.call("tdh_mem_page_aug", PAGE, DATA + PAGE).rax == 0xC000030000000008
 
 
-# Recorded calls, made one by one
-
-METHODS = {op: op.lower().replace(".", "_") for op in OPS[: OPS.index("VCPU_ENTER")]}
-
-
-def _module_of(vectors: VectorFile) -> TdxModule:
-    header = vectors.header
-    given = header.platform
-    platform = ModulePlatform(
-        tdmr=tuple(
-            ModuleTdmr(**{name: getattr(tdmr, name) for name in ModuleTdmr.__dataclass_fields__}) for tdmr in given.tdmr
-        ),
-        hkid_bits=given.hkid_bits, private_hkid_min=given.private_hkid_min, global_hkid=given.global_hkid,
-        seamrr=Seamrr(given.seamrr.base, given.seamrr.size), lps=header.lps,
-    )  # fmt: skip
-    module = TdxModule(platform)
-    for td in header.tds:
-        tdvpr = [page.hpa for page in header.pamt_preset if page.owner == td.tdr]
-        module.add_td(
-            tdr=td.tdr, tdcx=td.tdcx, hkid=td.hkid, gpaw=td.gpaw, levels=td.levels, op_state=td.op_state_name,
-            vcpus=td.num_vcpus, tdvpr=tdvpr, epoch=td.td_epoch,
-        )  # fmt: skip
-    return module
-
-
-def _set(module: TdxModule, td: int, field: str, value: int) -> None:
-    named = {"lifecycle": LIFECYCLES, "op_state": OP_STATES}.get(field)
-    getattr(module, f"set_{field}")(td, named[value] if named else value)
-
-
-def _side_record(module: TdxModule, vectors: VectorFile, i: int) -> None:
-    """Execute SET, LOCK or UNLOCK."""
-    r = vectors.records
-    op, td = OPS[r.op[i]], int(r.td[i])
-    if op == "SET":
-        _set(module, td, SET_FIELDS[r.set_field[i]], int(r.set_value[i]))
-        return
-    kind = LOCK_KINDS[r.lock_kind[i]]
-    where: dict[str, Any] = {"exclusive": bool(r.lock_mode[i] == 1)}
-    if kind != "pamt":
-        where["td"] = td
-    if kind in ("pamt", "septe"):
-        where |= {"level": int(r.lock_level[i]), "hpa": int(r.lock_hpa[i]), "gpa": int(r.lock_gpa[i])}
-    if kind == "septe":
-        where["side"] = LOCK_SIDES[r.lock_side[i]]
-    if op == "UNLOCK":
-        module.unlock(kind, **where)
-    else:
-        assert (module.lock(kind, **where) == "SUCCESS") == (r.rc[i] == 0)
-
-
-def _call_record(module: TdxModule, vectors: VectorFile, i: int) -> Result:
-    r = vectors.records
-    op, td = OPS[r.op[i]], int(r.td[i])
-    if op == "VCPU_ENTER":
-        return module.vcpu_enter(td, int(r.vcpu[i]), new_assoc=bool(r.new_assoc[i]), lp=int(r.lp[i]))
-    given: dict[str, Any] = {
-        name: int(r.regs_in[i, column]) for name, column in REGISTER_COLUMNS.items() if r.in_mask[i] >> column & 1
-    }
-    given["lp"] = int(r.lp[i])
-    after, msr = int(r.intr_after[i]), int(r.intr_msr[i])
-    if op in ("TDG.MEM.PAGE.ACCEPT", "TD.EPT_VIOLATION"):
-        given["td"] = td
-    if op == "TDG.MEM.PAGE.ACCEPT" and after >= 0:
-        given["interrupt_after"] = after
-    if op in ("TDH.MEM.PAGE.PROMOTE", "TDH.MEM.PAGE.DEMOTE"):
-        enabled = int(r.intr_rflags[i]) >> 9 & 1
-        given["interrupt"] = after == 0 and (msr > 1 or (msr == 1 and enabled == 1))
-    if op in ("TDH.MEM.SEPT.ADD", "TDH.MEM.SEPT.REMOVE", "TDH.MEM.PAGE.PROMOTE"):
-        given["version"] = int(r.version[i])
-    result = getattr(module, METHODS[op])(**given)
-    assert isinstance(result, Result)
-    return result
-
-
-@pytest.mark.parametrize("name", ["dir_l4_g0", "dir_misc_a", "dir_edge_b"])
-def test_recorded_calls_made_one_by_one(shared: Path, name: str) -> None:
-    vectors = load_vectors(shared / "vectors" / f"{name}.jsonl.gz")
-    module, r = _module_of(vectors), vectors.records
-    for i in range(len(r.op)):
-        op = OPS[r.op[i]]
-        if op == "VCPU_EXIT":
-            module.vcpu_exit(int(r.td[i]), int(r.vcpu[i]))
-        elif op in ("SET", "LOCK", "UNLOCK"):
-            _side_record(module, vectors, i)
-        else:
-            result = _call_record(module, vectors, i)
-            got = {name: getattr(result, name) for name, c in REGISTER_COLUMNS.items() if r.out_mask[i] >> c & 1}
-            want = {name: int(r.regs_out[i, c]) for name, c in REGISTER_COLUMNS.items() if r.out_mask[i] >> c & 1}
-            assert got == want, (i, op)
-            assert (result.exit, result.interrupted) == (r.is_exit[i], r.intr_out[i]), (i, op)
-            assert r.ev[i, 0] == NONE or result.counts == tuple(r.ev[i].tolist()), (i, op)
-            assert op != "VCPU_ENTER" or result.rax or (result.epoch, result.invept) == (r.epoch[i], r.invept[i])
-    for td, final in enumerate(vectors.final.tds):
-        view = module.td(td)
-        assert (view.fatal, view.num_tdcx, view.num_vcpus) == (final.fatal, final.num_tdcx, final.num_vcpus)
-        assert (view.chldcnt, view.epoch, view.refcount) == (final.chldcnt, final.td_epoch, final.refcount)
-        assert (view.lifecycle, view.op_state) == (LIFECYCLES[final.lifecycle], OP_STATES[final.op_state])
-        assert view[-3:] == (final.op_state_lock, final.sept_lock, final.epoch_lock)
-
-
-# What no register and no platform holds
-
-ONE = (ModuleTdmr(GIB, 4 * GIB),)
-
-
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [
-        (lambda: ModulePlatform(tdmr=()), "tdmr"),
-        (lambda: ModulePlatform(tdmr=(ModuleTdmr(MIB, GIB),)), "tdmr[0].base 0x100000"),
-        (lambda: ModulePlatform(tdmr=(ModuleTdmr(GIB, 0),)), "tdmr[0].size 0"),
-        (lambda: ModulePlatform(tdmr=(*ONE, ModuleTdmr(2 * GIB, GIB))), "tdmr[1].base"),
-        (lambda: ModulePlatform(tdmr=(ModuleTdmr(GIB, GIB, 2 * GIB),)), "tdmr[0].initialized"),
-        (lambda: ModulePlatform(tdmr=(ModuleTdmr(GIB, GIB, reserved=((GIB, PAGE),)),)), "reserved offset"),
-        (lambda: ModulePlatform(tdmr=(ModuleTdmr(GIB, GIB, reserved=((0, 5),)),)), "reserved size 5"),
-        (lambda: ModulePlatform(tdmr=(ModuleTdmr(GIB, GIB, pamt_2m=77),)), "tdmr[0].pamt_2m 77"),
-        (lambda: ModulePlatform(tdmr=ONE, hkid_bits=16), "hkid_bits 16"),
-        (lambda: ModulePlatform(tdmr=ONE, hkid_bits=6), "private_hkid_min 64"),
-        (lambda: ModulePlatform(tdmr=ONE, global_hkid=63), "global_hkid 63"),
-        (lambda: ModulePlatform(tdmr=ONE, seamrr=Seamrr(5, PAGE)), "seamrr.base 5"),
-        (lambda: ModulePlatform(tdmr=ONE, lps=0), "lps 0"),
-        (lambda: TdxModule.small(0), "gib 0"),
-        (lambda: TdxModule.small(hkid=65), "hkid 65"),
-        (lambda: TdxModule.small(hkid=1), "hkid 1"),
-        (lambda: TdxModule.small(levels=4, gpaw=1), "levels 4"),
-        (lambda: TdxModule.small(gpaw=2), "gpaw 2"),
-        (lambda: TdxModule.small(op_state="LIVE_EXPORT"), "op_state 'LIVE_EXPORT'"),
-        (lambda: TdxModule.small(vcpus=-1), "vcpus -1"),
-        (lambda: TdxModule.small(tdr=9 * GIB), "tdr 0x240000000"),
-        (lambda: TdxModule.small(tdr=GIB + 1), "tdr 0x40000001"),
-        (lambda: TdxModule.small(tdcx=[GIB] * 6), "tdcx[1] 0x40000000"),
-        (lambda: TdxModule.small(tdcx=[GIB]), "tdcx (1073741824,)"),
-        (lambda: TdxModule.small().tdh_mem_track(rcx=-1), "rcx -1"),
-        (lambda: TdxModule.small().tdh_mem_track(rcx=1 << 64), "rcx 0x10000000000000000"),
-        (lambda: TdxModule.small().tdh_mem_page_aug(rcx=0, rdx=0, r8=1.5), "r8 1.5"),  # type: ignore[arg-type]
-        (lambda: TdxModule.small().tdh_mem_track(rcx=0, lp=1), "lp 1"),
-        (lambda: TdxModule.small().tdh_mem_sept_remove(rcx=0, rdx=0, version=256), "version 256"),
-        (lambda: TdxModule.small().tdg_mem_page_accept(1, 0), "td 1"),
-        (lambda: TdxModule.small().tdg_mem_page_accept(0, 0, -2), "interrupt_after -2"),
-        (lambda: TdxModule.small().vcpu_enter(0, 1024), "vcpu 1024"),
-        (lambda: TdxModule.small().vcpu_exit(0), "vcpu 0: accepted is one that is inside"),
-        (lambda: TdxModule.small().sept_entry(0, 1 << 47), "gpa 0x800000000000"),
-        (lambda: TdxModule.small().sept_entry(0, 0, 4), "level 4"),
-        (lambda: TdxModule.small().pamt(9 * GIB), "hpa 0x240000000"),
-        (lambda: TdxModule.small().pamt(GIB, 3), "level 3"),
-        (lambda: TdxModule.small().lock("pamt", hpa=0), "hpa 0"),
-        (lambda: TdxModule.small().lock("tree"), "td None"),
-        (lambda: TdxModule.small().lock("tdr", td=0), "kind 'tdr'"),
-        (lambda: TdxModule.small().set_lifecycle(0, "GONE"), "lifecycle 'GONE'"),
-    ],
-)
-def test_bad_input_is_named(make: Callable[[], object], named: str) -> None:
-    with pytest.raises(InputError) as refused:
-        make()
-    text = str(refused.value)
-    assert text.startswith(named) or f".{named}" in text
-    assert ": accepted is " in text
-    assert "\n" not in text
-
-
 def test_a_vcpu_cannot_enter_twice(running: Host) -> None:
     running.module.vcpu_enter(0)
     with pytest.raises(InputError, match="not inside its TD"):
         running.module.vcpu_enter(0)
-
-
-def test_defaults_do_not_overlap() -> None:
-    platform = ModulePlatform(tdmr=(ModuleTdmr(0, 3 * GIB), ModuleTdmr(4 * GIB, 2 * GIB)))
-    first, second = platform.tdmr
-    assert (first.pamt_4k, first.pamt_2m, first.pamt_1g) == (6 * GIB, 6 * GIB + 12 * MIB, 6 * GIB + 12 * MIB + 6 * PAGE)
-    assert second.pamt_4k == 6 * GIB + 12 * MIB + 7 * PAGE
-    assert platform.seamrr == Seamrr(6 * GIB + 32 * MIB, 32 * MIB)
-    assert platform.hkid_start_bit == 45
-
-
-def test_memory_that_is_not_there() -> None:
-    tdmr = ModuleTdmr(0, 3 * GIB, 2 * GIB + 4 * MIB, reserved=((GIB, PAGE),))
-    module = TdxModule(ModulePlatform(tdmr=(tdmr,)))
-    assert module.pamt(GIB).type == "RSVD"
-    assert module.tdh_phymem_page_rdmd(rcx=2 * GIB).rax == 0xC000010100000001
-    with pytest.raises(InputError):
-        module.pamt(2 * GIB)
-    with pytest.raises(InputError, match=r"tdcx\[0\]"):
-        module.add_td(tdr=GIB + PAGE, tdcx=[GIB] * 6, hkid=70)
-    assert np.count_nonzero(module.pamt(GIB)[2:]) == 0
