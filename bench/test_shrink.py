@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.counters import ALL_COUNTERS
 from kernels.demote import demote_region
 from kernels.fault import LINES, fault
-from kernels.shrink import SHRINK_COUNTERS, block_region, remove_region
+from kernels.shrink import block_region, remove_region
 from kernels.status import SUCCESS
 from kernels.tables import Tables
 from perfmodel.host.tdmr import Tdmr
@@ -42,7 +43,7 @@ class Region:
         held = TdTables(Platform((Tdmr(_BLOCK << 30, 1 << 30, ()),), _BLOCK + 1))
         held.load([_BLOCK])
         self.tables = held.tables
-        self._lines, self._counts = np.empty(LINES, np.int64), np.zeros(SHRINK_COUNTERS, np.int64)
+        self._lines, self._counts = np.empty(LINES, np.int64), np.zeros(ALL_COUNTERS, np.int64)
         for gfn in range(0, _PAGES, 1 << (9 * level)):
             assert fault(self.tables, gfn, (_BLOCK << 18) + gfn, level, self._lines, self._counts) == SUCCESS
         self._start: list[np.ndarray] = []

@@ -1,20 +1,18 @@
 """PAGE.ADD: the initial image of a TD that is INITIALIZED, one page and a region at a time.
 
-The TDR is held exclusively, so the call takes neither tree nor entry lock; its source page is valid, and nobody
-offers the TDR itself as the target. SEPT.ADD of the missing tables comes before the first page below each.
+The TDR is held exclusively, so the call takes neither tree nor entry lock; its source page is valid. SEPT.ADD of the
+missing tables comes before the first page below each.
 Source: Intel TDX module, tag TDX_1.5.01, ``tdh_mem_page_add.c``.
 """
 
-from enum import IntEnum
-
-from kernels.counters import WALK_READS_HOST
+from kernels.counters import PAGE_ADD, WALK_READS_HOST
+from kernels.entry_states import allows
 from kernels.fault import PAMT_LINE, SEPT_LINE, add_missing_tables, count_lines
 from kernels.jit import njit, step
 from kernels.pamt import check_free_page, give_page
 from kernels.pamt_entry import PT_REG
 from kernels.seamcall import gpa_is_valid
-from kernels.sept_entry import MAPPED, STATE_FREE, STATE_MASK, make_entry
-from kernels.shrink import SHRINK_COUNTERS
+from kernels.sept_entry import make_entry
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,
@@ -24,31 +22,20 @@ from kernels.status import (
     SUCCESS,
 )
 from kernels.tables import TD_CHLDCNT, TD_LEVELS, TD_TDR_PFN
+from kernels.transitions import ADDABLE, ADDED, pages_of
 from kernels.walk import walk
-
-
-class BuildCounter(IntEnum):
-    """What :func:`add_region` counts beside SEPT_ADD, WALK_READS_HOST, SEPT_LINES and PAMT_LINES."""
-
-    PAGE_ADD = SHRINK_COUNTERS
-
-
-BUILD_COUNTERS = SHRINK_COUNTERS + len(BuildCounter)
-"""Length of ``counts``."""
-
-PAGE_ADD = int(BuildCounter.PAGE_ADD)
 
 
 @step
 def add_at(tables, row, index, pfn):
     """Execute PAGE.ADD from the end of its walk on; return the status."""
-    if tables.sept[row, index] & STATE_MASK != STATE_FREE:
+    if not allows(ADDABLE, tables.sept[row, index]):
         return EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     status, at = check_free_page(tables, pfn, 0, OPERAND_R8)
     if status == SUCCESS:
         give_page(tables.pamt_4k, at, PT_REG, tables.td[TD_TDR_PFN])
-        tables.sept[row, index] = make_entry(MAPPED, pfn)
-        tables.td[TD_CHLDCNT] += 1
+        tables.sept[row, index] = make_entry(ADDED, pfn)
+        tables.td[TD_CHLDCNT] += pages_of(0)
     return status
 
 
@@ -68,7 +55,7 @@ def _add_pages(tables, gfn, pfn, chosen, first, lines, counts):
     """Add the chosen pages of one 2M range; return the status."""
     status = SUCCESS
     row = -1
-    added = 0
+    pages = 0
     for i in range(512):
         if chosen[first + i] == 0:
             continue
@@ -80,10 +67,10 @@ def _add_pages(tables, gfn, pfn, chosen, first, lines, counts):
         status = add_at(tables, row, i, pfn[first + i])
         if status != SUCCESS:
             break
-        added += 1
+        pages += 1
         count_lines(row, i, 0, pfn[first + i], lines, counts)
-    counts[PAGE_ADD] += added
-    counts[WALK_READS_HOST] += added * tables.td[TD_LEVELS]
+    counts[PAGE_ADD] += pages
+    counts[WALK_READS_HOST] += pages * tables.td[TD_LEVELS]
     return status
 
 
@@ -102,7 +89,7 @@ def add_region(tables, gfn, pfn, chosen, lines, counts):
         Pages to add are not 0.
     lines : ndarray of int64, shape (LINES,)
         Scratch.
-    counts : ndarray of int64, shape (BUILD_COUNTERS,)
+    counts : ndarray of int64, shape (ALL_COUNTERS,)
         Added to; calls that failed do not count.
 
     Returns

@@ -1,10 +1,10 @@
-"""What a batch counts: the index of each counter in its ``counts`` array (int64)."""
+"""What batches count: the index of each counter in their ``counts`` arrays (int64)."""
 
 from enum import IntEnum
 
 
 class Counter(IntEnum):
-    """Calls by outcome, and the work in them that depends on where they land."""
+    """Populating: calls by outcome, and the work in them that depends on where they land."""
 
     TD_EXIT = 0  # EPT-violation TD exits; every one from an ACCEPT
     VP_ENTER = 1
@@ -26,6 +26,27 @@ class Counter(IntEnum):
 
 
 COUNTERS = len(Counter)
+"""Length of ``counts`` where only populating counts."""
+
+
+class ChangeCounter(IntEnum):
+    """Building, blocking, demoting and removing: behind the counters of :class:`Counter` in the same array.
+
+    Of those these batches add to WALK_READS_HOST; ADD also to SEPT_ADD; ADD, BLOCK and REMOVE also to SEPT_LINES and
+    PAMT_LINES, as an AUG does.
+    """
+
+    PAGE_ADD = COUNTERS
+    BLOCK_4K = COUNTERS + 1
+    BLOCK_2M = COUNTERS + 2
+    ALREADY_BLOCKED = COUNTERS + 3  # BLOCKs that found the leaf blocked
+    REMOVE_4K = COUNTERS + 4
+    REMOVE_2M = COUNTERS + 5
+    DEMOTE = COUNTERS + 6
+
+
+ALL_COUNTERS = COUNTERS + len(ChangeCounter)
+"""Length of ``counts`` of the batches that change what is mapped."""
 
 TD_EXIT = int(Counter.TD_EXIT)
 VP_ENTER = int(Counter.VP_ENTER)
@@ -44,3 +65,10 @@ WALK_READS_GUEST = int(Counter.WALK_READS_GUEST)
 SEPT_LINES = int(Counter.SEPT_LINES)
 PAMT_LINES = int(Counter.PAMT_LINES)
 EXISTING_TABLE = int(Counter.EXISTING_TABLE)
+PAGE_ADD = int(ChangeCounter.PAGE_ADD)
+BLOCK_4K = int(ChangeCounter.BLOCK_4K)
+BLOCK_2M = int(ChangeCounter.BLOCK_2M)
+ALREADY_BLOCKED = int(ChangeCounter.ALREADY_BLOCKED)
+REMOVE_4K = int(ChangeCounter.REMOVE_4K)
+REMOVE_2M = int(ChangeCounter.REMOVE_2M)
+DEMOTE = int(ChangeCounter.DEMOTE)

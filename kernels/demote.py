@@ -6,23 +6,16 @@ The conditions are those of :mod:`kernels.shrink`. Source: Intel TDX module, tag
 
 import numpy as np
 
-from kernels.counters import WALK_READS_HOST
-from kernels.entry_states import DEMOTABLE, allows, hpa_of
+from kernels.counters import DEMOTE, WALK_READS_HOST
+from kernels.entry_states import allows
 from kernels.jit import njit
 from kernels.locks import pass_entry, pass_exclusive
 from kernels.pamt import check_free_page
-from kernels.pamt_entry import LOCK_MASK, PT_EPT, TYPE_MASK
+from kernels.pamt_entry import PT_EPT
 from kernels.pamt_entry import make_entry as make_pamt_entry
 from kernels.seamcall import gpa_is_valid
-from kernels.sept_entry import (
-    LEAF,
-    MAPPED,
-    NL_MAPPED,
-    PENDING,
-    TDP,
-    make_entry,
-)
-from kernels.shrink import DEMOTE, check_removable, count_chosen, pamt_2m_index, pamt_4k_index, range_table
+from kernels.sept_entry import LEAF, hpa_of, make_entry
+from kernels.shrink import DEMANDED, count_chosen, pamt_2m_index, pamt_4k_index, range_table
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,
@@ -34,20 +27,18 @@ from kernels.status import (
     SUCCESS,
 )
 from kernels.tables import TD_CHLDCNT, TD_LEVELS, TD_NEXT_SEPT, TD_TDR_PFN
+from kernels.transitions import (
+    DEMOTABLE,
+    LINKED,
+    freed,
+    pages_of,
+    removal_status,
+    split_leaf,
+    split_pamt,
+)
 from kernels.walk import walk
 
 _NONE = np.uint64(0)
-
-
-@njit
-def _split_pamt(tables, pfn, at):
-    """Give 512 PAMT_4K entries the type and owner of the PAMT_2M entry ``at``, whose own type becomes NDA."""
-    taken = tables.pamt_2m[at, 0] & ~LOCK_MASK
-    first = pamt_4k_index(tables, pfn)
-    for i in range(first, first + 512):
-        tables.pamt_4k[i, 0] = (tables.pamt_4k[i, 0] & LOCK_MASK) | taken
-        tables.pamt_4k[i, 1] = _NONE
-    tables.pamt_2m[at, 0] &= ~TYPE_MASK
 
 
 @njit
@@ -60,22 +51,21 @@ def demote_at(tables, row, index, new_row, epoch, previous_busy):
         return EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     pfn = hpa_of(entry, 1)
     at = pamt_2m_index(tables, pfn)
-    status = check_removable(entry, tables.pamt_2m[at, 1], epoch, previous_busy)
+    status = removal_status(DEMANDED, entry, tables.pamt_2m[at, 1], epoch, previous_busy)
     if status != SUCCESS:
         return status
     table = tables.sept_pfn + new_row
     status, table_at = check_free_page(tables, table, 0, OPERAND_R8)
     if status != SUCCESS:
         return status
-    child = PENDING if entry & TDP else MAPPED
-    for i in range(512):
-        tables.sept[new_row, i] = make_entry(child, pfn + i)
+    split_leaf(tables.sept, new_row, entry, 1)
     if not pass_exclusive(tables.pamt_2m, at):  # the page is filled by then
         return OPERAND_BUSY + OPERAND_RCX
-    _split_pamt(tables, pfn, at)
-    tables.sept[row, index] = make_entry(NL_MAPPED, table)
+    split_pamt(tables.pamt_4k, pamt_4k_index(tables, pfn), tables.pamt_2m[at, 0])
+    tables.pamt_2m[at, 0] = freed(tables.pamt_2m[at, 0])
+    tables.sept[row, index] = make_entry(LINKED, table)
     tables.pamt_4k[table_at, 0] = make_pamt_entry(PT_EPT, tables.td[TD_TDR_PFN])  # its bepoch stays
-    tables.td[TD_CHLDCNT] += 1
+    tables.td[TD_CHLDCNT] += pages_of(0)
     return SUCCESS
 
 
@@ -105,7 +95,7 @@ def demote_region(tables, gfn, chosen, epoch, previous_busy, counts):
         TD_EPOCH.
     previous_busy : bool
         vCPUs that entered in the epoch before are still inside.
-    counts : ndarray of int64, shape (SHRINK_COUNTERS,) or longer
+    counts : ndarray of int64, shape (ALL_COUNTERS,)
         Added to; calls that failed do not count.
 
     Returns

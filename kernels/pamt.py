@@ -23,6 +23,7 @@ from kernels.status import (
     PAGE_METADATA_INCORRECT,
     SUCCESS,
 )
+from kernels.tables import TD_TDR_PFN
 
 _NDA = np.uint64(PT_NDA)
 _PFN_BITS = 40  # HPAs end at 2^52
@@ -90,6 +91,16 @@ def _all_free(tables, first):
     return (used & TYPE_MASK) == _NDA
 
 
+@njit
+def _refuse(tables, pfn, level):
+    """Return why a page that is not free is refused: the call itself holds the PAMT entries of its own TDR.
+
+    The host priority that this leaves at them is not kept: the next call clears it.
+    """
+    size = 9 * level
+    return OPERAND_BUSY if pfn >> size == tables.td[TD_TDR_PFN] >> size else PAGE_METADATA_INCORRECT
+
+
 @step
 def check_free_page(tables, pfn, level, operand):
     """Check that a page is free, with its locks taken and released, as every call with a page operand does.
@@ -107,8 +118,8 @@ def check_free_page(tables, pfn, level, operand):
     Returns
     -------
     status : int64
-        SUCCESS, OPERAND_INVALID (alignment, 2^52), OPERAND_ADDR_RANGE_ERROR (no TDMR), OPERAND_BUSY (a PAMT lock)
-        or PAGE_METADATA_INCORRECT (in use, or part of a larger page), with the operand id.
+        SUCCESS, OPERAND_INVALID (alignment, 2^52), OPERAND_ADDR_RANGE_ERROR (no TDMR), OPERAND_BUSY (a PAMT lock, or
+        the TD's own TDR) or PAGE_METADATA_INCORRECT (in use, or part of a larger page), with the operand id.
     index : int64
         Of the page's PAMT entry at ``level``, if ``status`` is SUCCESS.
     """
@@ -132,12 +143,12 @@ def check_free_page(tables, pfn, level, operand):
         if not pass_promoted(tables.pamt_2m, at_2m):
             return OPERAND_BUSY + operand, at_2m
         if level == 0 or in_use != PT_NDA or not _all_free(tables, at_4k):
-            return PAGE_METADATA_INCORRECT + operand, at_2m
+            return _refuse(tables, pfn, level) + operand, at_2m
         return SUCCESS, at_2m
     if not pass_exclusive(tables.pamt_4k, at_4k):
         return OPERAND_BUSY + operand, at_4k
     if page_type(tables.pamt_4k[at_4k, 0]) != PT_NDA:
-        return PAGE_METADATA_INCORRECT + operand, at_4k
+        return _refuse(tables, pfn, level) + operand, at_4k
     return SUCCESS, at_4k
 
 

@@ -6,43 +6,23 @@ the checks before the operands cannot fail here. Source: Intel TDX module, tag T
 ``tdh_mem_sept_add.c``, ``tdh_mem_page_aug.c``, ``tdg_mem_page_accept.c``.
 """
 
+from kernels.entry_states import allows
 from kernels.jit import njit, step
 from kernels.locks import pass_entry
 from kernels.pamt import check_free_page, give_page
 from kernels.pamt_entry import PT_EPT, PT_REG
-from kernels.sept_entry import (
-    ACCEPT_COUNTER,
-    DIRTY,
-    HOST_PRIORITY,
-    HPA_MASK,
-    LEAF,
-    LOCK,
-    MAPPED,
-    NL_MAPPED,
-    PENDING,
-    RWX,
-    STATE_FREE,
-    STATE_MASK,
-    STATE_PEND_EXP_DIRTY,
-    STATE_PENDING,
-    STATE_REMOVED,
-    TDEX,
-    make_entry,
-)
+from kernels.sept_entry import make_entry
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
-    EPT_VIOLATION_EXIT,
     EPT_WALK_FAILED,
     OPERAND_BUSY,
-    OPERAND_BUSY_HOST_PRIORITY,
     OPERAND_INVALID,
     OPERAND_R8,
     OPERAND_RCX,
-    PAGE_ALREADY_ACCEPTED,
-    PAGE_SIZE_MISMATCH,
     SUCCESS,
 )
 from kernels.tables import TD_CHLDCNT, TD_GPA_BITS, TD_LEVELS, TD_TDR_PFN, fill_free
+from kernels.transitions import ADDABLE, AUGMENTABLE, AUGMENTED, LINKED, accept_status, accepted, pages_of
 from kernels.walk import walk
 
 
@@ -57,8 +37,7 @@ def aug_at(tables, row, index, level, pfn):
     """Execute PAGE.AUG from the entry lock on; return the status."""
     if not pass_entry(tables.sept, row, index):
         return OPERAND_BUSY + OPERAND_RCX
-    state = tables.sept[row, index] & STATE_MASK
-    if state != STATE_FREE and state != STATE_REMOVED:
+    if not allows(AUGMENTABLE, tables.sept[row, index]):
         return EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     status, at = check_free_page(tables, pfn, level, OPERAND_R8)
     if status == SUCCESS:
@@ -66,8 +45,8 @@ def aug_at(tables, row, index, level, pfn):
             give_page(tables.pamt_2m, at, PT_REG, tables.td[TD_TDR_PFN])
         else:
             give_page(tables.pamt_4k, at, PT_REG, tables.td[TD_TDR_PFN])
-        tables.sept[row, index] = make_entry(PENDING, pfn)
-        tables.td[TD_CHLDCNT] += 1 << (9 * level)
+        tables.sept[row, index] = make_entry(AUGMENTED, pfn)
+        tables.td[TD_CHLDCNT] += pages_of(level)
     return status
 
 
@@ -76,15 +55,15 @@ def sept_add_at(tables, row, index, new_row):
     """Execute SEPT.ADD from the entry lock on; ``new_row`` is the new table's row; return the status."""
     if not pass_entry(tables.sept, row, index):
         return OPERAND_BUSY + OPERAND_RCX
-    if tables.sept[row, index] & STATE_MASK != STATE_FREE:
+    if not allows(ADDABLE, tables.sept[row, index]):
         return EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     pfn = tables.sept_pfn + new_row
     status, at = check_free_page(tables, pfn, 0, OPERAND_R8)
     if status == SUCCESS:
         give_page(tables.pamt_4k, at, PT_EPT, tables.td[TD_TDR_PFN])
         fill_free(tables.sept, new_row)
-        tables.sept[row, index] = make_entry(NL_MAPPED, pfn)
-        tables.td[TD_CHLDCNT] += 1
+        tables.sept[row, index] = make_entry(LINKED, pfn)
+        tables.td[TD_CHLDCNT] += pages_of(0)
     return status
 
 
@@ -92,25 +71,10 @@ def sept_add_at(tables, row, index, new_row):
 def accept_at(tables, reached, row, index, level):
     """Execute the guest's ACCEPT from the end of its walk on; return the status or EPT_VIOLATION_EXIT."""
     entry = tables.sept[row, index]
-    accessible = (entry & LEAF) != 0 and (entry & RWX) != 0
-    if reached != level:
-        return PAGE_ALREADY_ACCEPTED + reached if accessible else EPT_VIOLATION_EXIT
-    if entry & LOCK:
-        return OPERAND_BUSY + OPERAND_RCX
-    if entry & HOST_PRIORITY:
-        return OPERAND_BUSY_HOST_PRIORITY + OPERAND_RCX
-    state = entry & STATE_MASK
-    if (entry & LEAF) == 0 and state != STATE_FREE:
-        return PAGE_SIZE_MISMATCH + level
-    if accessible:
-        return PAGE_ALREADY_ACCEPTED + level
-    if state != STATE_PENDING and state != STATE_PEND_EXP_DIRTY:
-        return EPT_VIOLATION_EXIT
-    hpa = entry & HPA_MASK
-    if level == 1:
-        hpa &= ~ACCEPT_COUNTER
-    tables.sept[row, index] = MAPPED | hpa | (entry & (DIRTY | TDEX))
-    return SUCCESS
+    status = accept_status(entry, reached, level)
+    if status == SUCCESS:
+        tables.sept[row, index] = accepted(entry, level)
+    return status
 
 
 @njit

@@ -6,7 +6,7 @@ Source: Intel TDX module, tag TDX_1.5.01 (commit 72d8cffb), ``x86_defs.h`` (``ia
 
 import numpy as np
 
-from kernels.jit import njit
+from kernels.jit import njit, step
 
 ENTRIES_PER_TABLE = 512
 LEVEL_4K, LEVEL_2M, LEVEL_1G = 0, 1, 2
@@ -64,3 +64,15 @@ def state_code(entry):
     blocked_and_pending = (entry >> np.uint64(53)) & np.uint64(0xF)
     leaf = (entry >> np.uint64(6)) & np.uint64(3)
     return np.uint8(dirty | (blocked_and_pending << np.uint64(1)) | (leaf << np.uint64(5)))
+
+
+@step
+def hpa_of(entry, level):
+    """Return the PFN in a leaf, without the accept counter of a PENDING 2M one."""
+    return entry_pfn(entry) & ~((1 << (9 * level)) - 1)
+
+
+@step
+def without_counter(entry, level):
+    """Return a leaf with the accept counter of a PENDING 2M page cleared; a count that PROMOTE left in 1G stays."""
+    return entry & ~ACCEPT_COUNTER if level == 1 else entry

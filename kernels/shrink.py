@@ -5,70 +5,52 @@ The TD is RUNNABLE and its TDR, op-state and tree locks are free, as in :mod:`ke
 Source: Intel TDX module, tag TDX_1.5.01, ``tdh_mem_range_block.c``, ``tdh_mem_page_remove.c``.
 """
 
-from enum import IntEnum
-
 import numpy as np
 
-from kernels.counters import COUNTERS, WALK_READS_HOST
-from kernels.entry_states import BLOCKABLE, REMOVABLE, allows, hpa_of, tracked, without_counter
+from kernels.counters import (
+    ALREADY_BLOCKED,
+    BLOCK_2M,
+    BLOCK_4K,
+    REMOVE_2M,
+    REMOVE_4K,
+    WALK_READS_HOST,
+)
+from kernels.entry_states import allows
 from kernels.fault import PAMT_LINE, SEPT_LINE, count_lines
 from kernels.jit import njit, step
 from kernels.locks import pass_entry, pass_exclusive
 from kernels.pamt import find_slot
-from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK, TYPE_MASK
+from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK
 from kernels.seamcall import gpa_is_valid
-from kernels.sept_entry import (
-    BLOCKED,
-    FREE,
-    LEAF,
-    NL_BLOCKED,
-    RWX,
-    STATE_MASK,
-    TDB,
-    TDP,
-    entry_pfn,
-    make_entry,
-)
+from kernels.sept_entry import FREE, LEAF, NL_BLOCKED, RWX, STATE_MASK, entry_pfn, hpa_of
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,
     GPA_RANGE_ALREADY_BLOCKED,
-    GPA_RANGE_NOT_BLOCKED,
     LEAF_TOO_LARGE,
     OPERAND_BUSY,
     OPERAND_INVALID,
     OPERAND_RCX,
     SUCCESS,
-    TLB_TRACKING_NOT_DONE,
 )
 from kernels.tables import TD_CHLDCNT, TD_LEVELS
+from kernels.transitions import (
+    BLOCKABLE,
+    REMOVABLE,
+    block_status,
+    blocked,
+    freed,
+    page_below,
+    pages_of,
+    removal_status,
+    removed,
+)
 from kernels.walk import walk
 
+DEMANDED = True
+"""The op-state, RUNNABLE, demands that a mapping is blocked and tracked before it is taken away."""
 
-class ShrinkCounter(IntEnum):
-    """What these batches count, behind the counters of :class:`kernels.counters.Counter` in the same array.
-
-    Of those they add to WALK_READS_HOST; BLOCK and REMOVE also to SEPT_LINES and PAMT_LINES, as an AUG does.
-    """
-
-    BLOCK_4K = COUNTERS
-    BLOCK_2M = COUNTERS + 1
-    ALREADY_BLOCKED = COUNTERS + 2  # BLOCKs that found the leaf blocked
-    REMOVE_4K = COUNTERS + 3
-    REMOVE_2M = COUNTERS + 4
-    DEMOTE = COUNTERS + 5
-
-
-SHRINK_COUNTERS = COUNTERS + len(ShrinkCounter)
-"""Length of ``counts``."""
-
-BLOCK_4K = int(ShrinkCounter.BLOCK_4K)
-BLOCK_2M = int(ShrinkCounter.BLOCK_2M)
-ALREADY_BLOCKED = int(ShrinkCounter.ALREADY_BLOCKED)
-REMOVE_4K = int(ShrinkCounter.REMOVE_4K)
-REMOVE_2M = int(ShrinkCounter.REMOVE_2M)
-DEMOTE = int(ShrinkCounter.DEMOTE)
-
+_IMPORTING = False
 _ALREADY = GPA_RANGE_ALREADY_BLOCKED + OPERAND_RCX
 _STATE_NL_BLOCKED = NL_BLOCKED & STATE_MASK
 _NONE = np.uint64(0)
@@ -87,16 +69,6 @@ def pamt_4k_index(tables, pfn):
 
 
 @step
-def check_removable(entry, bepoch, epoch, previous_busy):
-    """Check that a leaf is blocked and that no vCPU can hold a translation from before."""
-    if (entry & TDB) == _NONE:
-        return GPA_RANGE_NOT_BLOCKED + OPERAND_RCX
-    if not tracked(bepoch, epoch, previous_busy):
-        return TLB_TRACKING_NOT_DONE + OPERAND_RCX
-    return SUCCESS
-
-
-@step
 def block_at(tables, row, index, level, epoch):
     """Execute RANGE.BLOCK from the entry lock on, at TD_EPOCH ``epoch``; return the status."""
     if not pass_entry(tables.sept, row, index):
@@ -104,20 +76,15 @@ def block_at(tables, row, index, level, epoch):
     entry = tables.sept[row, index]
     if not allows(BLOCKABLE, entry):
         return EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
-    if entry & TDB:
-        return _ALREADY
-    if (entry & LEAF) == _NONE:
-        pfn = entry_pfn(entry)
-        tables.sept[row, index] = make_entry(NL_BLOCKED, pfn)
-        tables.pamt_4k[pamt_4k_index(tables, pfn), 1] = np.uint64(epoch)
-        return SUCCESS
-    pfn = hpa_of(entry, level)
-    tables.sept[row, index] = make_entry(BLOCKED | (entry & TDP), entry_pfn(without_counter(entry, level)))
-    if level == 1:
-        tables.pamt_2m[pamt_2m_index(tables, pfn), 1] = np.uint64(epoch)
-    else:
-        tables.pamt_4k[pamt_4k_index(tables, pfn), 1] = np.uint64(epoch)
-    return SUCCESS
+    status = block_status(entry)
+    if status == SUCCESS:
+        pfn, size = page_below(entry, level)
+        tables.sept[row, index] = blocked(entry, level)
+        if size == 1:
+            tables.pamt_2m[pamt_2m_index(tables, pfn), 1] = np.uint64(epoch)
+        else:
+            tables.pamt_4k[pamt_4k_index(tables, pfn), 1] = np.uint64(epoch)
+    return status
 
 
 @step
@@ -133,11 +100,11 @@ def remove_at(tables, row, index, level, epoch, previous_busy):
     at = pamt_2m_index(tables, pfn) if level == 1 else pamt_4k_index(tables, pfn)
     if not pass_exclusive(pamt, at):
         return OPERAND_BUSY + OPERAND_RCX
-    status = check_removable(entry, pamt[at, 1], epoch, previous_busy)
+    status = removal_status(DEMANDED, entry, pamt[at, 1], epoch, previous_busy)
     if status == SUCCESS:
-        tables.sept[row, index] = FREE
-        tables.td[TD_CHLDCNT] -= 1 << (9 * level)
-        pamt[at, 0] &= ~TYPE_MASK
+        tables.sept[row, index] = removed(_IMPORTING)
+        tables.td[TD_CHLDCNT] -= pages_of(level)
+        pamt[at, 0] = freed(pamt[at, 0])
     return status
 
 
@@ -183,8 +150,8 @@ def range_table(tables, gfn):
     reached, row, _, entry = walk(tables, gfn, 1)
     if reached == 1:
         return SUCCESS, row
-    blocked = (entry & STATE_MASK) == _STATE_NL_BLOCKED
-    return EPT_WALK_FAILED + OPERAND_RCX if blocked else SUCCESS, np.int64(-1)
+    is_blocked = (entry & STATE_MASK) == _STATE_NL_BLOCKED
+    return EPT_WALK_FAILED + OPERAND_RCX if is_blocked else SUCCESS, np.int64(-1)
 
 
 @njit
@@ -192,31 +159,31 @@ def pages_table(tables, entry, picked):
     """Return the status and the row of the table of 4K entries below a 2M ``entry``; -1 where there is none."""
     if entry & RWX:
         return SUCCESS, entry_pfn(entry) - tables.sept_pfn
-    blocked = picked > 0 and (entry & STATE_MASK) == _STATE_NL_BLOCKED
-    return EPT_WALK_FAILED + OPERAND_RCX if blocked else SUCCESS, np.int64(-1)
+    is_blocked = picked > 0 and (entry & STATE_MASK) == _STATE_NL_BLOCKED
+    return EPT_WALK_FAILED + OPERAND_RCX if is_blocked else SUCCESS, np.int64(-1)
 
 
 @njit
 def _block_pages(tables, row, chosen, first, epoch, lines, counts):
     """Block the chosen leaves in one table of 4K entries; return the status."""
     status = SUCCESS
-    blocked = already = 0
+    pages = already = 0
     for i in range(512):
         entry = tables.sept[row, i]
         if (entry & LEAF) == _NONE or (chosen.size != 0 and chosen[first + i] == 0):
             continue
         status = block_at(tables, row, i, 0, epoch)
         if status == SUCCESS:
-            blocked += 1
+            pages += 1
             count_lines(row, i, 0, entry_pfn(entry), lines, counts)
         elif status == _ALREADY:
             already += 1
             status = SUCCESS
         else:
             break
-    counts[BLOCK_4K] += blocked
+    counts[BLOCK_4K] += pages
     counts[ALREADY_BLOCKED] += already
-    counts[WALK_READS_HOST] += (blocked + already) * tables.td[TD_LEVELS]
+    counts[WALK_READS_HOST] += (pages + already) * tables.td[TD_LEVELS]
     return status
 
 
@@ -252,7 +219,7 @@ def block_region(tables, gfn, chosen, epoch, lines, counts):
         TD_EPOCH.
     lines : ndarray of int64, shape (LINES,)
         Scratch.
-    counts : ndarray of int64, shape (SHRINK_COUNTERS,) or longer
+    counts : ndarray of int64, shape (ALL_COUNTERS,)
         Added to; calls that failed do not count.
 
     Returns
@@ -285,7 +252,7 @@ def block_region(tables, gfn, chosen, epoch, lines, counts):
 def _remove_pages(tables, row, chosen, first, epoch, previous_busy, lines, counts):
     """Remove the chosen leaves in one table of 4K entries; return the status."""
     status = SUCCESS
-    removed = 0
+    pages = 0
     for i in range(512):
         entry = tables.sept[row, i]
         if (entry & LEAF) == _NONE or (chosen.size != 0 and chosen[first + i] == 0):
@@ -293,10 +260,10 @@ def _remove_pages(tables, row, chosen, first, epoch, previous_busy, lines, count
         status = remove_at(tables, row, i, 0, epoch, previous_busy)
         if status != SUCCESS:
             break
-        removed += 1
+        pages += 1
         count_lines(row, i, 0, entry_pfn(entry), lines, counts)
-    counts[REMOVE_4K] += removed
-    counts[WALK_READS_HOST] += removed * tables.td[TD_LEVELS]
+    counts[REMOVE_4K] += pages
+    counts[WALK_READS_HOST] += pages * tables.td[TD_LEVELS]
     return status
 
 
@@ -329,7 +296,7 @@ def remove_region(tables, gfn, chosen, epoch, previous_busy, lines, counts):
         vCPUs that entered in the epoch before are still inside.
     lines : ndarray of int64, shape (LINES,)
         Scratch.
-    counts : ndarray of int64, shape (SHRINK_COUNTERS,) or longer
+    counts : ndarray of int64, shape (ALL_COUNTERS,)
         Added to; calls that failed do not count.
 
     Returns

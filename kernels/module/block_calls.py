@@ -2,20 +2,17 @@
 
 import numpy as np
 
-from kernels import entry_states as es
-from kernels.entry_states import BLOCKABLE, hpa_of, states, without_counter
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
 from kernels.locks import disown, own
 from kernels.module.locate import (
-    free_table,
     is_tracked,
+    leave,
     locate,
     must_be_blocked,
     set_entry,
     tell,
     unlock,
-    unlock_tree,
 )
 from kernels.module.page_calls import CHANGES, op_states
 from kernels.module.pamt_walk import pamt_word, set_pamt_word
@@ -23,20 +20,7 @@ from kernels.module.prologue import begin, end
 from kernels.module.state import EPOCH, EPOCH_LOCK, EXCLUSIVE, LEVELS, REFCOUNT, SHARED
 from kernels.module.trace import free_pamt, locked, map_pamt, pamt_read, pamt_written
 from kernels.replay_record import RCX, RDX
-from kernels.sept_entry import (
-    BLOCKED,
-    LEAF,
-    MAPPED,
-    NL_BLOCKED,
-    NL_MAPPED,
-    PENDING,
-    TDB,
-    TDP,
-    entry_pfn,
-    make_entry,
-)
 from kernels.status import (
-    GPA_RANGE_ALREADY_BLOCKED,
     OPERAND_BUSY,
     OPERAND_RCX,
     OPERAND_RDX,
@@ -46,18 +30,9 @@ from kernels.status import (
     SUCCESS,
     TLB_TRACKING_NOT_DONE,
 )
+from kernels.transitions import BLOCKABLE, UNBLOCKABLE, block_status, blocked, page_below, unblocked
 
 _TRACK = op_states(*range(1, 10))
-_BLOCKED = states(es.NL_BLOCKED, es.BLOCKED, es.PENDING_BLOCKED)
-_NONE = np.uint64(0)
-
-
-@njit
-def _page_below(entry, level):
-    """Return PFN and PAMT level of what ``entry`` points to: a page of its level, or a table page."""
-    if entry & LEAF:
-        return hpa_of(entry, level), level
-    return entry_pfn(entry), np.int64(0)
 
 
 @njit
@@ -76,25 +51,19 @@ def _block(module, td, regs, out):
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
-    if entry & TDB:
+    status = block_status(entry)
+    if status != SUCCESS:
         tell(entry, level, out)
-        status = GPA_RANGE_ALREADY_BLOCKED + OPERAND_RCX
-        unlock(module, row, index)
     else:
-        pfn, size = _page_below(entry, level)
-        if entry & LEAF:
-            whole = entry_pfn(without_counter(entry, level))
-            set_entry(module, row, index, make_entry(BLOCKED | (entry & TDP), whole), True)
-        else:
-            set_entry(module, row, index, make_entry(NL_BLOCKED, pfn), True)
+        pfn, size = page_below(entry, level)
+        set_entry(module, row, index, blocked(entry, level), True)
         map_pamt(module.trace, pfn, size, WRITABLE)
         pamt_read(module.trace, pfn, size)
         set_pamt_word(module, pfn, size, 1, np.uint64(module.tds[td, EPOCH]))
         pamt_written(module.trace, pfn, size)
         free_pamt(module.trace, pfn, size, WRITABLE)
-        unlock(module, row, index)
-    unlock_tree(module, td, EXCLUSIVE)
-    free_table(module, row)
+    unlock(module, row, index)
+    leave(module, td, row, EXCLUSIVE)
     return status
 
 
@@ -110,11 +79,12 @@ def range_unblock(module, regs, out):
 
 @njit
 def _unblock(module, td, regs, out):
-    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, EXCLUSIVE, _BLOCKED, out)
+    top = module.tds[td, LEVELS] - 1
+    status, level, row, index = locate(module, td, regs[RCX], 0, top, EXCLUSIVE, UNBLOCKABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
-    pfn, size = _page_below(entry, level)
+    pfn, size = page_below(entry, level)
     mapped = must_be_blocked(module, td)
     if mapped:
         map_pamt(module.trace, pfn, size, WRITABLE)
@@ -122,17 +92,12 @@ def _unblock(module, td, regs, out):
         if not is_tracked(module, td, pamt_word(module, pfn, size, 1)):
             status = TLB_TRACKING_NOT_DONE + OPERAND_SEPT_TREE
     if status == SUCCESS:
-        whole = entry_pfn(entry)  # an accept counter that PROMOTE copied stays
-        if not entry & LEAF:
-            set_entry(module, row, index, make_entry(NL_MAPPED, whole), False)
-        else:
-            set_entry(module, row, index, make_entry(PENDING if entry & TDP else MAPPED, whole), False)
+        set_entry(module, row, index, unblocked(entry), False)
     if mapped:
         free_pamt(module.trace, pfn, size, WRITABLE)
     if status != SUCCESS:
         unlock(module, row, index)
-    unlock_tree(module, td, EXCLUSIVE)
-    free_table(module, row)
+    leave(module, td, row, EXCLUSIVE)
     return status
 
 

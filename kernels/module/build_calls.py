@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kernels import entry_states as es
+from kernels.entry_states import allows
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY
 from kernels.module.locate import free_table, tell, walk_module
@@ -20,6 +20,7 @@ from kernels.status import (
     OPERAND_RDX,
     SUCCESS,
 )
+from kernels.transitions import EXTENDABLE
 
 _BUILD = op_states(INITIALIZED)
 _NONE = np.uint64(0)
@@ -55,7 +56,7 @@ def _extend(module, td, regs, out):
         tell(entry, reached, out)
         free_table(module, row)
         return EPT_ENTRY_NOT_PRESENT + OPERAND_RCX, _NO_PAGE, _NO_PAGE
-    if es.api_state(entry) != es.MAPPED:
+    if not allows(EXTENDABLE, entry):
         return EPT_ENTRY_NOT_PRESENT, row, _NO_PAGE
     page = entry_pfn(entry) | (gfn & ((1 << (9 * reached)) - 1))
     map_own(module.trace, page, READ_ONLY)

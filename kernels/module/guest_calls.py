@@ -5,7 +5,7 @@ Source: Intel TDX module, tag TDX_1.5.01, ``tdg_mem_page_accept.c``, ``td_transi
 
 import numpy as np
 
-from kernels import entry_states as es
+from kernels.entry_states import allows, api_state
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import share, unshare
@@ -25,18 +25,7 @@ from kernels.module.state import (
 )
 from kernels.module.trace import free_own, locked, map_own, page_stored, sept_locked
 from kernels.replay_record import EV_IVEPT, EV_RM, EV_VR, R8, R9, RCX, RDX
-from kernels.sept_entry import (
-    ACCEPT_COUNTER,
-    DIRTY,
-    HOST_PRIORITY,
-    HPA_MASK,
-    LEAF,
-    LOCK,
-    MAPPED,
-    RWX,
-    TDEX,
-    entry_pfn,
-)
+from kernels.sept_entry import ACCEPT_COUNTER, LEAF, RWX, entry_pfn, hpa_of
 from kernels.status import (
     EPT_VIOLATION_EXIT,
     OP_STATE_INCORRECT,
@@ -46,17 +35,14 @@ from kernels.status import (
     OPERAND_OP_STATE,
     OPERAND_RCX,
     OPERAND_TD_EPOCH,
-    PAGE_ALREADY_ACCEPTED,
-    PAGE_SIZE_MISMATCH,
     SUCCESS,
 )
+from kernels.transitions import ACCEPTABLE, accept_status, accepted, accepted_up_to
 
 INTERRUPTED_ACCEPT = np.int64(-1)
 """Not a status: ACCEPT 2M has stored its progress and will be executed again."""
 
 _ENTER = op_states(RUNNABLE, LIVE_EXPORT, LIVE_IMPORT)
-_ACCESSIBLE = es.states(es.MAPPED, es.BLOCKEDW, es.EXP_BLOCKEDW, es.EXP_DIRTY, es.EXP_DIRTY_BLOCKEDW)
-_PENDING = es.states(es.PENDING, es.PEND_EXP_DIRTY)
 _NONE = np.uint64(0)
 _WRITE = np.uint64(2)
 _QUALIFICATION_MASK = ~np.uint64(0x3F << 7)
@@ -84,10 +70,9 @@ def mem_page_accept(module, td, regs, interrupt_after, out):
     if gfn < 0:
         return OPERAND_INVALID + OPERAND_RCX
     reached, row, index, entry = walk_module(module, td, gfn, level)
-    if reached != level:
-        status = PAGE_ALREADY_ACCEPTED + reached if es.allows(_ACCESSIBLE, entry) else EPT_VIOLATION_EXIT
-    else:
-        status = _accept_entry(module, row, index, level, interrupt_after)
+    status = accept_status(entry, reached, level)
+    if reached == level:
+        status = _accept_entry(module, row, index, level, status, interrupt_after)
     if status == EPT_VIOLATION_EXIT:
         _exit_on_accept(entry, gfn, level, reached, out)
     free_table(module, row)
@@ -95,35 +80,23 @@ def mem_page_accept(module, td, regs, interrupt_after, out):
 
 
 @njit
-def _accept_entry(module, row, index, level, interrupt_after):
-    entry = module.sept[row, index]
+def _accept_entry(module, row, index, level, status, interrupt_after):
+    """Carry out what :func:`accept_status` has decided, below the entry's lock where that is granted."""
     sept_locked(module.trace, row, index, 1)
-    if entry & LOCK:
-        return OPERAND_BUSY + OPERAND_RCX
-    if entry & HOST_PRIORITY:
+    if status == OPERAND_BUSY + OPERAND_RCX:
+        return status
+    if status == OPERAND_BUSY_HOST_PRIORITY + OPERAND_RCX:
         sept_locked(module.trace, row, index, 1)
-        return OPERAND_BUSY_HOST_PRIORITY + OPERAND_RCX
-    status = SUCCESS
-    if (entry & LEAF) == _NONE and es.api_state(entry) != es.FREE:
-        status = PAGE_SIZE_MISMATCH + level
-    elif es.allows(_ACCESSIBLE, entry):
-        status = PAGE_ALREADY_ACCEPTED + level
-    elif not es.allows(_PENDING, entry):
-        status = EPT_VIOLATION_EXIT
-    elif level == 1:
+        return status
+    entry = module.sept[row, index]
+    if status == SUCCESS and level == 1:
         status, entry = _accept_2m(module, entry, interrupt_after)
         set_entry(module, row, index, entry, False)
-    else:
+    elif status == SUCCESS:
         _zero_page(module, entry_pfn(entry))
-        set_entry(module, row, index, _accepted(entry), False)
+        set_entry(module, row, index, accepted(entry, level), False)
     unlock(module, row, index)
     return status
-
-
-@njit
-def _accepted(entry):
-    """Return the entry that ACCEPT leaves: MAPPED, with the marks of a live export kept."""
-    return MAPPED | (entry & (HPA_MASK | DIRTY | TDEX))
 
 
 @njit
@@ -138,22 +111,21 @@ def _accept_2m(module, entry, interrupt_after):
     """Zero a 2M page from its accept counter on; return the status and the entry to store."""
     tests = np.int64(0)
     for page in range((entry & ACCEPT_COUNTER) >> np.uint64(12), 512):
-        _zero_page(module, (entry_pfn(entry) & ~511) | page)
+        _zero_page(module, hpa_of(entry, 1) + page)
         if page == 511:
             break
         module.trace.counts[0, EV_RM] += 1
         if tests == interrupt_after:
-            counter = np.uint64(page + 1) << np.uint64(12)
-            return INTERRUPTED_ACCEPT, (entry & ~ACCEPT_COUNTER) | counter
+            return INTERRUPTED_ACCEPT, accepted_up_to(entry, page + 1)
         tests += 1
-    return SUCCESS, _accepted(entry & ~ACCEPT_COUNTER)
+    return SUCCESS, accepted(entry, 1)
 
 
 @njit
 def _exit_on_accept(entry, gfn, level, reached, out):
     """Set the registers of the TD exit: a write, and an extended qualification of type ACCEPT."""
     info = np.uint64(level) | (np.uint64(reached) << _LEVEL_SHIFT)
-    info |= np.uint64(es.api_state(entry)) << _STATE_SHIFT
+    info |= np.uint64(api_state(entry)) << _STATE_SHIFT
     if entry & LEAF:
         info |= _LEAF_BIT
     out[RCX] = _WRITE | ((entry & RWX) << np.uint64(3))
@@ -173,7 +145,7 @@ def ept_violation(module, td, regs, out):
     out[R8] = np.uint64(gfn) << np.uint64(12)
     if gfn >> (module.tds[td, GPA_BITS] - 12) == 0:  # private
         _, row, _, entry = walk_module(module, td, gfn, 0)
-        if es.allows(_PENDING, entry):
+        if allows(ACCEPTABLE, entry):
             out[RDX] = _EEQ_PENDING
         free_table(module, row)
     return EPT_VIOLATION_EXIT

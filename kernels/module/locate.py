@@ -6,7 +6,7 @@ Source: Intel TDX module, tag TDX_1.5.01, ``sept_manager.c`` (``lock_sept_check_
 
 import numpy as np
 
-from kernels.entry_states import allows, api_state, holds_migration_epoch, tracked
+from kernels.entry_states import allows, api_state
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import disown, lock_entry, own, share, unlock_entry, unshare
@@ -34,17 +34,21 @@ from kernels.sept_entry import (
     STATE_FREE,
     STATE_MASK,
     SUPPRESS_VE,
+    TDB,
     entry_pfn,
+    without_counter,
 )
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,
+    GPA_RANGE_NOT_BLOCKED,
     OPERAND_BUSY,
     OPERAND_INVALID,
     OPERAND_RCX,
     OPERAND_SEPT_TREE,
     SUCCESS,
 )
+from kernels.transitions import holds_migration_epoch, removal_status, tracked
 
 _LOW_BITS = np.uint64(0xFFF)
 _LEVEL_BITS = np.uint64(7)
@@ -138,8 +142,8 @@ def locate(module, td, rcx, low, high, exclusive, allowed, out):
         Levels that the call takes.
     exclusive : int64
         How to take the tree lock.
-    allowed : int64
-        Mask of the states the entry may be in, from :func:`kernels.entry_states.states`.
+    allowed : uint64
+        States the entry may be in, from :func:`kernels.entry_states.states`.
     out : ndarray of uint64, shape (16,)
         RCX and RDX are set where the status calls for them.
 
@@ -157,8 +161,7 @@ def locate(module, td, rcx, low, high, exclusive, allowed, out):
     reached, row, index, entry = walk_module(module, td, gfn, level)
     if reached != level:
         tell(entry, reached, out)
-        unlock_tree(module, td, exclusive)
-        free_table(module, row)
+        leave(module, td, row, exclusive)
         return EPT_WALK_FAILED + OPERAND_RCX, level, row, index
     status = SUCCESS
     sept_locked(module.trace, row, index, 2)
@@ -169,9 +172,15 @@ def locate(module, td, rcx, low, high, exclusive, allowed, out):
         status = EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     if status != SUCCESS:
         tell(entry, level, out)
-        unlock_tree(module, td, exclusive)
-        free_table(module, row)
+        leave(module, td, row, exclusive)
     return status, level, row, index
+
+
+@njit
+def leave(module, td, row, exclusive):
+    """Release what :func:`locate` holds beside the entry's own lock: the tree lock and the table's mapping."""
+    unlock_tree(module, td, exclusive)
+    free_table(module, row)
 
 
 @njit
@@ -197,13 +206,38 @@ def must_be_blocked(module, td):
 
 
 @njit
+def _epochs(module, td, bepoch):
+    """Return TD_EPOCH and whether vCPUs of the epoch before are inside, as the module looks where ``bepoch`` counts."""
+    if not holds_migration_epoch(bepoch):
+        locked(module.trace, 1)
+    epoch = module.tds[td, EPOCH]
+    return epoch, module.tds[td, REFCOUNT + ((epoch - 1) & 1)] != 0
+
+
+@njit
 def is_tracked(module, td, bepoch):
     """Whether no vCPU can hold a translation from before the entry was blocked at epoch ``bepoch`` (uint64)."""
-    if holds_migration_epoch(bepoch):
-        return False
-    locked(module.trace, 1)
-    epoch = module.tds[td, EPOCH]
-    return tracked(bepoch, epoch, module.tds[td, REFCOUNT + ((epoch - 1) & 1)] != 0)
+    epoch, previous_busy = _epochs(module, td, bepoch)
+    return tracked(bepoch, epoch, previous_busy)
+
+
+@njit
+def check_removable(module, td, entry, level, bepoch, out):
+    """Check that the mapping of ``entry``, found at ``level``, may be taken away; ``bepoch`` is of what it maps.
+
+    Returns
+    -------
+    int64
+        Status of :func:`kernels.transitions.removal_status`; of an entry that is not blocked the caller is told.
+    """
+    demanded = must_be_blocked(module, td)
+    epoch, previous_busy = np.int64(0), False
+    if demanded and entry & TDB:
+        epoch, previous_busy = _epochs(module, td, bepoch)
+    status = removal_status(demanded, entry, bepoch, epoch, previous_busy)
+    if status == GPA_RANGE_NOT_BLOCKED + OPERAND_RCX:
+        tell(without_counter(entry, level), level, out)
+    return status
 
 
 @njit

@@ -6,30 +6,28 @@ as int64. Source: Intel TDX module, tag TDX_1.5.01, the file named after each le
 
 import numpy as np
 
-from kernels import entry_states as es
-from kernels.entry_states import REMOVABLE, hpa_of, states, without_counter
+from kernels.entry_states import allows
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
 from kernels.module.locate import (
     add_children,
+    check_removable,
     free_table,
-    is_tracked,
+    leave,
     locate,
-    must_be_blocked,
     set_entry,
     split_gpa,
     tell,
     unlock,
-    unlock_tree,
     walk_module,
 )
 from kernels.module.pamt_walk import (
     free_page_type,
-    give_back,
+    get_pamt,
     give_page,
     lock_free_range,
     pamt_word,
-    take,
+    put_pamt,
     unwalk_pamt,
 )
 from kernels.module.prologue import begin, end
@@ -54,20 +52,16 @@ from kernels.module.state import (
 from kernels.module.trace import (
     free_key,
     free_own,
-    free_pamt,
     map_key,
     map_own,
-    map_pamt,
     page_stored,
-    pamt_read,
 )
 from kernels.pamt_entry import PT_REG
 from kernels.replay_record import EV_SHA, R8, R9, RCX, RDX
-from kernels.sept_entry import FREE, HPA_MASK, MAPPED, PENDING, REMOVED, TDB, TDP, entry_pfn, make_entry
+from kernels.sept_entry import HPA_MASK, TDP, entry_pfn, hpa_of, make_entry
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,
-    GPA_RANGE_NOT_BLOCKED,
     OPERAND_BUSY,
     OPERAND_INVALID,
     OPERAND_R8,
@@ -75,7 +69,17 @@ from kernels.status import (
     OPERAND_RCX,
     OPERAND_RDX,
     SUCCESS,
-    TLB_TRACKING_NOT_DONE,
+)
+from kernels.transitions import (
+    ADDABLE,
+    ADDED,
+    AUGMENTABLE,
+    AUGMENTED,
+    RELOCATABLE,
+    REMOVABLE,
+    pages_of,
+    relocated,
+    removed,
 )
 
 
@@ -91,14 +95,6 @@ _ADD = op_states(INITIALIZED)
 _AUG = op_states(INITIALIZED, RUNNABLE, LIVE_EXPORT, LIVE_IMPORT)
 _REMOVE = CHANGES | op_states(FAILED_IMPORT)
 
-_FREE = states(es.FREE)
-_AUGMENTABLE = states(es.FREE, es.REMOVED)
-_RELOCATABLE = states(
-    es.MAPPED, es.BLOCKED, es.BLOCKEDW, es.EXP_BLOCKEDW, es.EXP_DIRTY, es.EXP_DIRTY_BLOCKEDW, es.PENDING,
-    es.PENDING_BLOCKED, es.PENDING_BLOCKEDW, es.PEND_EXP_BLOCKEDW, es.PEND_EXP_DIRTY, es.PEND_EXP_DIRTY_BLOCKEDW,
-)  # fmt: skip
-_EXPORT_BLOCKED = states(es.EXP_BLOCKEDW, es.PEND_EXP_BLOCKEDW)  # states that need no tracking
-_REMOVED_VALID = np.uint64(1 << 44)  # migration epoch 0, valid
 _BELOW_2_52 = np.uint64((1 << 52) - 1)
 _NONE = np.uint64(0)
 
@@ -122,7 +118,7 @@ def _add(module, td, regs, out):
     status = SUCCESS
     if reached != 0:
         status = EPT_WALK_FAILED + OPERAND_RCX
-    elif not es.allows(_FREE, entry):
+    elif not allows(ADDABLE, entry):
         status = EPT_ENTRY_STATE_INCORRECT + OPERAND_RCX
     if status != SUCCESS:
         tell(entry, reached, out)
@@ -135,9 +131,9 @@ def _add(module, td, regs, out):
             map_own(module.trace, pfn, WRITABLE)
             map_key(module.trace, source, READ_ONLY)
             page_stored(module.trace)
-            set_entry(module, row, index, make_entry(MAPPED, pfn), False)
+            set_entry(module, row, index, make_entry(ADDED, pfn), False)
             module.trace.counts[0, EV_SHA] += 1
-            module.tds[td, CHLDCNT] += 1
+            module.tds[td, CHLDCNT] += pages_of(0)
             give_page(module, td, pfn, 0, PT_REG)
             unwalk_pamt(module, pfn, 0, EXCLUSIVE)
             free_own(module.trace, pfn, WRITABLE)
@@ -173,32 +169,19 @@ def page_aug(module, regs, out):
 
 @njit
 def _aug(module, td, regs, out):
-    status, level, row, index = locate(module, td, regs[RCX], 0, 1, SHARED, _AUGMENTABLE, out)
+    status, level, row, index = locate(module, td, regs[RCX], 0, 1, SHARED, AUGMENTABLE, out)
     if status != SUCCESS:
         return status
     status, pfn = lock_free_range(module, regs[R8], OPERAND_R8, level)
     if status == SUCCESS:
-        set_entry(module, row, index, make_entry(PENDING, pfn), False)
-        add_children(module, td, 1 << (9 * level))
+        set_entry(module, row, index, make_entry(AUGMENTED, pfn), False)
+        add_children(module, td, pages_of(level))
         give_page(module, td, pfn, level, PT_REG)
         unwalk_pamt(module, pfn, level, EXCLUSIVE)
     else:
         unlock(module, row, index)
-    unlock_tree(module, td, SHARED)
-    free_table(module, row)
+    leave(module, td, row, SHARED)
     return status
-
-
-@njit
-def check_removable(module, td, entry, bepoch):
-    """Check that a mapping may be taken away: blocked and tracked, in op-states that demand it."""
-    if not must_be_blocked(module, td) or es.allows(_EXPORT_BLOCKED, entry):
-        return SUCCESS
-    if (entry & TDB) == _NONE:
-        return GPA_RANGE_NOT_BLOCKED + OPERAND_RCX
-    if not is_tracked(module, td, bepoch):
-        return TLB_TRACKING_NOT_DONE + OPERAND_RCX
-    return SUCCESS
 
 
 @njit
@@ -218,27 +201,21 @@ def _remove(module, td, regs, out):
         return status
     entry = module.sept[row, index]
     pfn = hpa_of(entry, level)
-    map_pamt(module.trace, pfn, level, WRITABLE)
-    pamt_read(module.trace, pfn, level)
-    if not take(module, pfn, level, EXCLUSIVE):
+    granted = get_pamt(module, pfn, level)
+    if not granted:
         status = OPERAND_BUSY + OPERAND_RCX
     else:
-        status = check_removable(module, td, entry, pamt_word(module, pfn, level, 1))
-        if status == SUCCESS:
-            op_state = module.tds[td, OP_STATE]
-            importing = op_state == POST_IMPORT or op_state == LIVE_IMPORT
-            set_entry(module, row, index, REMOVED | _REMOVED_VALID if importing else FREE, False)
-            add_children(module, td, -(1 << (9 * level)))
-            free_page_type(module, pfn, level)
-            out[RCX] = np.uint64(pfn) << np.uint64(12)
-        elif status == GPA_RANGE_NOT_BLOCKED + OPERAND_RCX:
-            tell(without_counter(entry, level), level, out)
-        give_back(module, pfn, level, EXCLUSIVE)
-    free_pamt(module.trace, pfn, level, WRITABLE)
+        status = check_removable(module, td, entry, level, pamt_word(module, pfn, level, 1), out)
+    if status == SUCCESS:
+        op_state = module.tds[td, OP_STATE]
+        set_entry(module, row, index, removed(op_state == POST_IMPORT or op_state == LIVE_IMPORT), False)
+        add_children(module, td, -pages_of(level))
+        free_page_type(module, pfn, level)
+        out[RCX] = np.uint64(pfn) << np.uint64(12)
+    put_pamt(module, pfn, level, granted)
     if status != SUCCESS:
         unlock(module, row, index)
-    unlock_tree(module, td, SHARED)
-    free_table(module, row)
+    leave(module, td, row, SHARED)
     return status
 
 
@@ -254,7 +231,7 @@ def page_relocate(module, regs, out):
 
 @njit
 def _relocate(module, td, regs, out):
-    status, _, row, index = locate(module, td, regs[RCX], 0, 0, SHARED, _RELOCATABLE, out)
+    status, _, row, index = locate(module, td, regs[RCX], 0, 0, SHARED, RELOCATABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
@@ -262,21 +239,16 @@ def _relocate(module, td, regs, out):
     if regs[R8] & _BELOW_2_52 == entry & HPA_MASK:
         status = OPERAND_INVALID + OPERAND_R8
     else:
-        map_pamt(module.trace, source, 0, WRITABLE)
-        pamt_read(module.trace, source, 0)
-        if not take(module, source, 0, EXCLUSIVE):
+        granted = get_pamt(module, source, 0)
+        if not granted:
             status = OPERAND_BUSY + OPERAND_RCX
         else:
-            status = check_removable(module, td, entry, pamt_word(module, source, 0, 1))
-            if status == GPA_RANGE_NOT_BLOCKED + OPERAND_RCX:
-                tell(entry, 0, out)
-            elif status == SUCCESS:
-                status = _move(module, td, row, index, entry, regs, out)
-            give_back(module, source, 0, EXCLUSIVE)
-        free_pamt(module.trace, source, 0, WRITABLE)
+            status = check_removable(module, td, entry, 0, pamt_word(module, source, 0, 1), out)
+        if status == SUCCESS:
+            status = _move(module, td, row, index, entry, regs, out)
+        put_pamt(module, source, 0, granted)
     unlock(module, row, index)
-    unlock_tree(module, td, SHARED)
-    free_table(module, row)
+    leave(module, td, row, SHARED)
     return status
 
 
@@ -294,10 +266,7 @@ def _move(module, td, row, index, entry, regs, out):
         page_stored(module.trace)
     free_page_type(module, source, 0)
     give_page(module, td, target, 0, PT_REG)
-    moved = entry & ~HPA_MASK
-    if entry & TDB:
-        moved = PENDING if pending else MAPPED
-    set_entry(module, row, index, make_entry(moved, target), True)
+    set_entry(module, row, index, relocated(entry, target), True)
     unwalk_pamt(module, target, 0, EXCLUSIVE)
     free_own(module.trace, target, WRITABLE)
     if not pending:

@@ -33,7 +33,6 @@ from kernels.pamt_entry import (
     PT_NDA,
     PT_PAMT,
     PT_REG,
-    TYPE_MASK,
     make_entry,
     page_type,
 )
@@ -45,6 +44,7 @@ from kernels.status import (
     PAGE_METADATA_INCORRECT,
     SUCCESS,
 )
+from kernels.transitions import freed, inherited
 
 ANY_SIZE = -1
 
@@ -110,18 +110,23 @@ def type_of(module, pfn, level):
 @njit
 def give_page(module, td, pfn, level, new_type):
     """Write type, owner and bepoch 0 into the PAMT entry of ``pfn``; its lock word stays as it is."""
-    lock = pamt_word(module, pfn, level, 0) & LOCK_MASK
-    set_pamt_word(module, pfn, level, 0, make_entry(new_type, module.tds[td, TDR_PFN]) | lock)
     set_pamt_word(module, pfn, level, 1, np.uint64(0))
-    pamt_written(module.trace, pfn, level)
+    set_pamt_type(module, pfn, level, make_entry(new_type, module.tds[td, TDR_PFN]))
     if level == 0 and module.platform[DYNAMIC_PAMT] != 0:
         count_leaf(module, pfn, True)
 
 
 @njit
+def set_pamt_type(module, pfn, level, source):
+    """Write type and owner of ``source``, a first word, into the PAMT entry of ``pfn``; lock and bepoch stay."""
+    set_pamt_word(module, pfn, level, 0, inherited(pamt_word(module, pfn, level, 0), source))
+    pamt_written(module.trace, pfn, level)
+
+
+@njit
 def free_page_type(module, pfn, level):
     """Set the type of a page to NDA; owner and bepoch stay stale."""
-    set_pamt_word(module, pfn, level, 0, pamt_word(module, pfn, level, 0) & ~TYPE_MASK)
+    set_pamt_word(module, pfn, level, 0, freed(pamt_word(module, pfn, level, 0)))
     pamt_written(module.trace, pfn, level)
     if level == 0 and module.platform[DYNAMIC_PAMT] != 0:
         count_leaf(module, pfn, False)
@@ -198,6 +203,25 @@ def is_leaf(module, pfn, level):
     """Whether no entry below says more: a page of this size, or, with Dynamic PAMT, no PAMT_4K entries at all."""
     kind = type_of(module, pfn, level)
     return kind == PT_REG or (level == 1 and module.platform[DYNAMIC_PAMT] != 0 and kind != PT_PAMT)
+
+
+@njit
+def get_pamt(module, pfn, level):
+    """Map the PAMT entry of a page that an S-EPT entry names and take it exclusively; return whether it was granted.
+
+    No lock is taken above it. It stays mapped either way.
+    """
+    map_pamt(module.trace, pfn, level, WRITABLE)
+    pamt_read(module.trace, pfn, level)
+    return take(module, pfn, level, EXCLUSIVE)
+
+
+@njit
+def put_pamt(module, pfn, level, granted):
+    """Give back what :func:`get_pamt` has got."""
+    if granted:
+        give_back(module, pfn, level, EXCLUSIVE)
+    free_pamt(module.trace, pfn, level, WRITABLE)
 
 
 @njit

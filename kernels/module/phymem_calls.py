@@ -41,6 +41,7 @@ from kernels.status import (
     SUCCESS,
     TD_ASSOCIATED_PAGES_EXIST,
 )
+from kernels.transitions import pages_of
 
 _PAGE_SHIFT = np.uint64(12)
 
@@ -121,7 +122,7 @@ def _reclaim_owned(module, pfn, level):
     if module.tds[td, LIFECYCLE] != TEARDOWN:
         status = LIFECYCLE_STATE_INCORRECT
     else:
-        add_children(module, td, -(1 << (9 * level)))
+        add_children(module, td, -pages_of(level))
     give_back(module, tdr, 0, SHARED)
     free_pamt(module.trace, tdr, 0, WRITABLE)
     return status

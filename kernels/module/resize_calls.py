@@ -2,29 +2,28 @@
 
 import numpy as np
 
-from kernels import entry_states as es
-from kernels.entry_states import DEMOTABLE, hpa_of, states, without_counter
+from kernels.entry_states import allows
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import lock_entry
 from kernels.module.locate import (
     add_children,
-    free_table,
+    check_removable,
+    leave,
     locate,
     set_entry,
     tell,
     unlock,
-    unlock_tree,
 )
-from kernels.module.page_calls import CHANGES, check_removable
+from kernels.module.page_calls import CHANGES
 from kernels.module.pamt_walk import (
     free_page_type,
-    give_back,
+    get_pamt,
     lock_page_operand,
     pamt_index,
     pamt_word,
-    set_pamt_word,
-    take,
+    put_pamt,
+    set_pamt_type,
     unwalk_pamt,
 )
 from kernels.module.prologue import begin, end
@@ -42,26 +41,15 @@ from kernels.module.trace import (
     pamt_children,
     pamt_page,
     pamt_read,
-    pamt_written,
     sept_children_locked,
     sept_children_read,
 )
-from kernels.pamt_entry import LOCK_MASK, PT_EPT, PT_NDA, TYPE_MASK
+from kernels.pamt_entry import PT_EPT, PT_NDA
 from kernels.pamt_entry import make_entry as make_pamt_entry
 from kernels.replay_record import EV_LKS, EV_RM, EV_SW, EV_VR, R8, R9, R11, RCX, RDX
-from kernels.sept_entry import (
-    ACCEPT_COUNTER,
-    LOCK,
-    MAPPED,
-    NL_MAPPED,
-    PENDING,
-    TDP,
-    entry_pfn,
-    make_entry,
-)
+from kernels.sept_entry import ACCEPT_COUNTER, LOCK, TDP, entry_pfn, hpa_of, make_entry
 from kernels.status import (
     EPT_INVALID_PROMOTE_CONDITIONS,
-    GPA_RANGE_NOT_BLOCKED,
     INTERRUPTED_RESTARTABLE,
     OPERAND_BUSY,
     OPERAND_INVALID,
@@ -71,9 +59,17 @@ from kernels.status import (
     OPERAND_RDX,
     SUCCESS,
 )
+from kernels.transitions import (
+    DEMOTABLE,
+    LINKED,
+    MERGEABLE,
+    PROMOTABLE,
+    freed,
+    pages_of,
+    split_leaf,
+    split_pamt,
+)
 
-_PROMOTABLE = states(es.NL_MAPPED, es.NL_BLOCKED)
-_UNIFORM = states(es.MAPPED, es.PENDING)
 _NONE = np.uint64(0)
 
 
@@ -103,33 +99,26 @@ def page_promote(module, regs, version, pending, out):
 
 @njit
 def _promote(module, td, regs, pending, out):
-    status, level, row, index = locate(module, td, regs[RCX], 1, 2, SHARED, _PROMOTABLE, out)
+    status, level, row, index = locate(module, td, regs[RCX], 1, 2, SHARED, PROMOTABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
     table = entry_pfn(entry)
-    map_pamt(module.trace, table, 0, WRITABLE)
-    pamt_read(module.trace, table, 0)
     mapped = False
-    granted = take(module, table, 0, EXCLUSIVE)
+    granted = get_pamt(module, table, 0)
     if not granted:
         status = OPERAND_BUSY + OPERAND_RCX
     else:
-        status = check_removable(module, td, entry, pamt_word(module, table, 0, 1))
-        if status == GPA_RANGE_NOT_BLOCKED + OPERAND_RCX:
-            tell(entry, level, out)
-        elif status == SUCCESS:
-            mapped = True
-            map_own(module.trace, table, WRITABLE)
-            status = _merge(module, td, row, index, level, regs, pending, out)
+        status = check_removable(module, td, entry, level, pamt_word(module, table, 0, 1), out)
+    if status == SUCCESS:
+        mapped = True
+        map_own(module.trace, table, WRITABLE)
+        status = _merge(module, td, row, index, level, regs, pending, out)
     if mapped:
         free_own(module.trace, table, WRITABLE)
-    if granted:
-        give_back(module, table, 0, EXCLUSIVE)
-    free_pamt(module.trace, table, 0, WRITABLE)
-    free_table(module, row)
+    put_pamt(module, table, 0, granted)
     unlock(module, row, index)
-    unlock_tree(module, td, SHARED)
+    leave(module, td, row, SHARED)
     return status
 
 
@@ -137,7 +126,7 @@ def _promote(module, td, regs, pending, out):
 def _lock_children(module, row, level):
     """Lock the entries of table ``row`` in order until one is held or does not fit; return how many, and why not."""
     first = _NONE
-    page = np.int64(1) << (9 * (level - 1))
+    page = pages_of(level - 1)
     tried = held = np.int64(0)
     status = SUCCESS
     for i in range(512):
@@ -153,7 +142,7 @@ def _lock_children(module, row, level):
             first = child
         aligned = (entry_pfn(first) & ((page << 9) - 1)) == 0
         expected = first + (np.uint64(i * page) << np.uint64(12))
-        if not es.allows(_UNIFORM, child) or not aligned or child != expected:
+        if not allows(MERGEABLE, child) or not aligned or child != expected:
             status = EPT_INVALID_PROMOTE_CONDITIONS + OPERAND_RCX
             break
     sept_children_read(module.trace, row, held)
@@ -185,20 +174,18 @@ def _merge(module, td, row, index, level, regs, pending, out):
         out[RCX], out[RDX] = regs[RCX], regs[RDX]
         status = INTERRUPTED_RESTARTABLE
     else:
-        pfn = entry_pfn(first) & ~((1 << (9 * level)) - 1)
-        map_pamt(module.trace, pfn, level, WRITABLE)
-        pamt_read(module.trace, pfn, level)
-        if take(module, pfn, level, EXCLUSIVE):
+        pfn = hpa_of(first, level)
+        granted = get_pamt(module, pfn, level)
+        if granted:
             _promote_pamt(module, pfn, level)
-            give_back(module, pfn, level, EXCLUSIVE)
         else:
             status = OPERAND_BUSY + OPERAND_RCX
-        free_pamt(module.trace, pfn, level, WRITABLE)
+        put_pamt(module, pfn, level, granted)
     if status != SUCCESS:
         _unlock_children(module, below, held)
         return status
     set_entry(module, row, index, first, False)
-    add_children(module, td, -1)
+    add_children(module, td, -pages_of(0))
     free_page_type(module, table, 0)
     out[RCX] = np.uint64(table) << np.uint64(12)
     return status
@@ -219,13 +206,11 @@ def _promote_pamt(module, pfn, level):
     """Move type and owner of 512 children up to the entry of the merged page, whose bepoch stays as it was."""
     children = module.pamt_4k if level == 1 else module.pamt_2m
     first = pamt_index(module, pfn, level - 1)
-    taken = children[first, 0] & ~LOCK_MASK
+    taken = children[first, 0]
     _each_half(module, pfn, level - 1, True)
     for i in range(first, first + 512):
-        children[i, 0] &= ~TYPE_MASK
-    lock = pamt_word(module, pfn, level, 0) & LOCK_MASK
-    set_pamt_word(module, pfn, level, 0, taken | lock)
-    pamt_written(module.trace, pfn, level)
+        children[i, 0] = freed(children[i, 0])
+    set_pamt_type(module, pfn, level, taken)
 
 
 @njit
@@ -233,11 +218,8 @@ def _demote_pamt(module, pfn, level):
     """Give 512 children the type and owner of the split page's entry, whose own type becomes NDA."""
     children = module.pamt_4k if level == 1 else module.pamt_2m
     first = pamt_index(module, pfn, level - 1)
-    taken = pamt_word(module, pfn, level, 0) & ~LOCK_MASK
     _each_half(module, pfn, level - 1, False)
-    for i in range(first, first + 512):
-        children[i, 0] = (children[i, 0] & LOCK_MASK) | taken
-        children[i, 1] = _NONE
+    split_pamt(children, first, pamt_word(module, pfn, level, 0))
     free_page_type(module, pfn, level)
 
 
@@ -264,9 +246,7 @@ def _demote(module, td, regs, pending, out):
     pfn = hpa_of(entry, level)
     map_pamt(module.trace, pfn, level, WRITABLE)
     pamt_read(module.trace, pfn, level)
-    status = check_removable(module, td, entry, pamt_word(module, pfn, level, 1))
-    if status == GPA_RANGE_NOT_BLOCKED + OPERAND_RCX:
-        tell(without_counter(entry, level), level, out)
+    status = check_removable(module, td, entry, level, pamt_word(module, pfn, level, 1), out)
     table = np.int64(-1)
     if status == SUCCESS:
         status, table = lock_page_operand(module, regs[R8], OPERAND_R8, 0, EXCLUSIVE, PT_NDA)
@@ -274,8 +254,7 @@ def _demote(module, td, regs, pending, out):
             status = _split(module, td, row, index, level, table, regs, pending, out)
             unwalk_pamt(module, table, 0, EXCLUSIVE)
     unlock(module, row, index)
-    unlock_tree(module, td, SHARED)
-    free_table(module, row)
+    leave(module, td, row, SHARED)
     free_pamt(module.trace, pfn, level, WRITABLE)
     return status
 
@@ -285,29 +264,21 @@ def _split(module, td, row, index, level, table, regs, pending, out):
     """Fill ``table``, whose PAMT entry is locked, with 512 leaves and put it below the entry."""
     entry = module.sept[row, index]
     pfn = hpa_of(entry, level)
-    page = np.int64(1) << (9 * (level - 1))
     map_own(module.trace, table, WRITABLE)
-    for i in range(512):
-        child = make_entry(PENDING if entry & TDP else MAPPED, pfn + i * page)
-        module.sept[table - module.sept_pfn, i] = child
+    split_leaf(module.sept, table - module.sept_pfn, entry, level)
     page_stored(module.trace)
     free_own(module.trace, table, WRITABLE)
     if interrupted(module, pending):
         out[RCX], out[RDX] = regs[RCX], regs[RDX]
         return INTERRUPTED_RESTARTABLE
-    map_pamt(module.trace, pfn, level, WRITABLE)
-    pamt_read(module.trace, pfn, level)
-    granted = take(module, pfn, level, EXCLUSIVE)
+    granted = get_pamt(module, pfn, level)
     if granted:
         _demote_pamt(module, pfn, level)
-        give_back(module, pfn, level, EXCLUSIVE)
-    free_pamt(module.trace, pfn, level, WRITABLE)
+    put_pamt(module, pfn, level, granted)
     if not granted:
         return OPERAND_BUSY + OPERAND_RCX
     module.trace.counts[0, EV_SW] += 512
-    set_entry(module, row, index, make_entry(NL_MAPPED, table), True)
-    lock = pamt_word(module, table, 0, 0) & LOCK_MASK
-    set_pamt_word(module, table, 0, 0, make_pamt_entry(PT_EPT, module.tds[td, TDR_PFN]) | lock)
-    pamt_written(module.trace, table, 0)
-    add_children(module, td, 1)
+    set_entry(module, row, index, make_entry(LINKED, table), True)
+    set_pamt_type(module, table, 0, make_pamt_entry(PT_EPT, module.tds[td, TDR_PFN]))
+    add_children(module, td, pages_of(0))
     return SUCCESS

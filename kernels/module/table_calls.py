@@ -2,48 +2,43 @@
 
 import numpy as np
 
-from kernels import entry_states as es
-from kernels.entry_states import states
+from kernels.entry_states import ANY, allows
 from kernels.jit import njit
 from kernels.keyhole import READ_ONLY, WRITABLE
 from kernels.module.locate import (
     add_children,
-    free_table,
+    check_removable,
+    leave,
     locate,
     set_entry,
     tell,
     unlock,
-    unlock_tree,
 )
-from kernels.module.page_calls import check_removable, op_states
+from kernels.module.page_calls import op_states
 from kernels.module.pamt_walk import (
     free_page_type,
-    give_back,
+    get_pamt,
     give_page,
     lock_page_operand,
     pamt_word,
-    take,
+    put_pamt,
     unwalk_pamt,
 )
 from kernels.module.prologue import begin, end
 from kernels.module.state import EXCLUSIVE, LEVELS, SHARED
 from kernels.module.trace import (
     free_own,
-    free_pamt,
     map_own,
-    map_pamt,
     page_stored,
-    pamt_read,
     sept_children_read,
     sept_read,
 )
 from kernels.pamt_entry import PT_EPT, PT_NDA
 from kernels.replay_record import EV_SW, R8, R9, R11, RCX, RDX
-from kernels.sept_entry import FREE, NL_MAPPED, STATE_FREE, STATE_MASK, entry_pfn, make_entry
+from kernels.sept_entry import FREE, STATE_FREE, STATE_MASK, entry_pfn, make_entry
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_PAGE_NOT_FREE,
-    GPA_RANGE_NOT_BLOCKED,
     OPERAND_BUSY,
     OPERAND_INVALID,
     OPERAND_R8,
@@ -53,12 +48,10 @@ from kernels.status import (
     SUCCESS,
 )
 from kernels.tables import fill_free
+from kernels.transitions import ADDABLE, LINKABLE, LINKED, REMOVABLE_TABLE, pages_of
 
 _SEPT_ADD = op_states(1, 2, 3, 6, 7, 8, 9)  # what AUG takes, and the import states
 _NOT_UNINITIALIZED = op_states(*range(1, 11))
-_ADDABLE = states(es.FREE, es.NL_MAPPED)
-_REMOVABLE = states(es.NL_MAPPED, es.NL_BLOCKED)
-_ANY = -1
 
 RDX_RESERVED = np.uint64(0xFFF0_0000_0000_0FFE)
 RDX_FLAG = np.uint64(1)
@@ -84,11 +77,11 @@ def sept_add(module, regs, version, out):
 
 @njit
 def _add_table(module, td, regs, version, out):
-    status, level, row, index = locate(module, td, regs[RCX], 1, module.tds[td, LEVELS] - 1, SHARED, _ADDABLE, out)
+    status, level, row, index = locate(module, td, regs[RCX], 1, module.tds[td, LEVELS] - 1, SHARED, LINKABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
-    is_free = es.api_state(entry) == es.FREE
+    is_free = allows(ADDABLE, entry)
     if regs[R8] == _NO_PAGE and version == 0:
         status = OPERAND_INVALID + OPERAND_R8
     elif (is_free and regs[R8] == _NO_PAGE) or (not is_free and not regs[RDX] & RDX_FLAG):
@@ -105,15 +98,14 @@ def _add_table(module, td, regs, version, out):
         page_stored(module.trace)
         module.trace.counts[0, EV_SW] += 512
         give_page(module, td, pfn, 0, PT_EPT)
-        add_children(module, td, 1)
+        add_children(module, td, pages_of(0))
         free_own(module.trace, pfn, WRITABLE)
-        set_entry(module, row, index, make_entry(NL_MAPPED, pfn), True)
+        set_entry(module, row, index, make_entry(LINKED, pfn), True)
         out[R8] = _NO_PAGE
     unlock(module, row, index)
     if added:
         unwalk_pamt(module, pfn, 0, EXCLUSIVE)
-    free_table(module, row)
-    unlock_tree(module, td, SHARED)
+    leave(module, td, row, SHARED)
     return status
 
 
@@ -139,41 +131,35 @@ def sept_remove(module, regs, version, out):
 
 @njit
 def _remove_table(module, td, regs, out):
-    status, level, row, index = locate(module, td, regs[RCX], 1, module.tds[td, LEVELS] - 1, EXCLUSIVE, _REMOVABLE, out)
+    top = module.tds[td, LEVELS] - 1
+    status, level, row, index = locate(module, td, regs[RCX], 1, top, EXCLUSIVE, REMOVABLE_TABLE, out)
     if status != SUCCESS:
         return status
     entry = module.sept[row, index]
     pfn = entry_pfn(entry)
-    map_pamt(module.trace, pfn, 0, WRITABLE)
-    pamt_read(module.trace, pfn, 0)
     mapped = False
-    granted = take(module, pfn, 0, EXCLUSIVE)
+    granted = get_pamt(module, pfn, 0)
     if not granted:
         status = OPERAND_BUSY + OPERAND_RCX
     else:
-        status = check_removable(module, td, entry, pamt_word(module, pfn, 0, 1))
-        if status == GPA_RANGE_NOT_BLOCKED + OPERAND_RCX:
+        status = check_removable(module, td, entry, level, pamt_word(module, pfn, 0, 1), out)
+    if status == SUCCESS:
+        mapped = True
+        map_own(module.trace, pfn, READ_ONLY)
+        if _is_empty(module, pfn - module.sept_pfn):
+            set_entry(module, row, index, FREE, False)
+            add_children(module, td, -pages_of(0))
+            free_page_type(module, pfn, 0)
+            out[RCX] = np.uint64(pfn) << np.uint64(12)
+        else:
             tell(entry, level, out)
-        elif status == SUCCESS:
-            mapped = True
-            map_own(module.trace, pfn, READ_ONLY)
-            if _is_empty(module, pfn - module.sept_pfn):
-                set_entry(module, row, index, FREE, False)
-                add_children(module, td, -1)
-                free_page_type(module, pfn, 0)
-                out[RCX] = np.uint64(pfn) << np.uint64(12)
-            else:
-                tell(entry, level, out)
-                status = EPT_PAGE_NOT_FREE + OPERAND_RCX
+            status = EPT_PAGE_NOT_FREE + OPERAND_RCX
     if status != SUCCESS:
         unlock(module, row, index)
-    free_table(module, row)
-    if granted:
-        give_back(module, pfn, 0, EXCLUSIVE)
-    free_pamt(module.trace, pfn, 0, WRITABLE)
+    leave(module, td, row, EXCLUSIVE)
+    put_pamt(module, pfn, 0, granted)
     if mapped:
         free_own(module.trace, pfn, READ_ONLY)
-    unlock_tree(module, td, EXCLUSIVE)
     return status
 
 
@@ -202,12 +188,11 @@ def sept_rd(module, regs, out):
 def _read_entry(module, td, regs, out):
     if regs[RDX] & RDX_FLAG:
         return OPERAND_INVALID + OPERAND_RDX
-    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, SHARED, _ANY, out)
+    status, level, row, index = locate(module, td, regs[RCX], 0, module.tds[td, LEVELS] - 1, SHARED, ANY, out)
     if status != SUCCESS:
         return status
     sept_read(module.trace, row, index)
     tell(module.sept[row, index], level, out)
     unlock(module, row, index)
-    unlock_tree(module, td, SHARED)
-    free_table(module, row)
+    leave(module, td, row, SHARED)
     return status

@@ -6,7 +6,7 @@ import twin as tw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import pamt_entry, sept_entry, status
+from kernels import entry_states, pamt_entry, sept_entry, status
 
 PFNS = st.integers(0, (1 << 40) - 1)
 
@@ -107,3 +107,23 @@ def test_statuses() -> None:
               "EPT_ENTRY_STATE_INCORRECT": tw.EPT_ENTRY_STATE_INCORRECT,
               "OPERAND_RCX": 1, "OPERAND_RDX": 2, "OPERAND_R8": 8}  # fmt: skip
     assert {name: status.as_unsigned(getattr(status, name)) for name in values} == values
+
+
+STATES = {value for value in entry_states._API.tolist() if value != 255}
+
+
+@pytest.mark.parametrize("dirty", [0, int(sept_entry.DIRTY)])
+@pytest.mark.parametrize(
+    "leaf", [0, int(sept_entry.LEAF), int(sept_entry.IPAT), int(sept_entry.LEAF | sept_entry.IPAT)]
+)
+@pytest.mark.parametrize("noise", [0, tw.HPA | 1 << 63 | 0x83F])
+def test_sets_of_states(leaf: int, dirty: int, noise: int) -> None:
+    """A set holds its states and nothing else, of all 128 codes; what is no state is in no set."""
+    for blocked_and_pending in range(16):
+        raw = np.uint64(blocked_and_pending << 53 | leaf | dirty | noise)
+        state = entry_states.api_state(raw)
+        for value in STATES:
+            assert entry_states.allows(entry_states.states(value), raw) == (value == state)
+            others = entry_states.states(*(STATES - {value}))
+            assert entry_states.allows(others, raw) == (state in STATES and value != state)
+        assert entry_states.allows(entry_states.ANY, raw) == (state in STATES)

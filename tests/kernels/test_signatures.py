@@ -18,8 +18,9 @@ from numba.core import compiler, typed_passes
 from numba.core.registry import cpu_target
 
 import kernels
-from kernels.build import BUILD_COUNTERS, add_region, tdh_mem_page_add
-from kernels.counters import COUNTERS
+from kernels import sept_entry, transitions
+from kernels.build import add_region, tdh_mem_page_add
+from kernels.counters import ALL_COUNTERS, COUNTERS
 from kernels.demote import demote_region, tdh_mem_page_demote
 from kernels.fault import LINES
 from kernels.pamt import lookup_many
@@ -101,7 +102,7 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
 
 
 TYPED_MODULES = {"build", "census", "demote", "fault", "pamt", "pamt_entry", "populate", "ranges", "seamcall",
-                 "sept_entry", "shrink", "tables", "walk"}  # fmt: skip
+                 "sept_entry", "shrink", "tables", "transitions", "walk"}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
 
 TYPED = [(module, name) for module, name in KERNELS if module in TYPED_MODULES]
@@ -133,7 +134,7 @@ def run_entry_points() -> None:
     tdh_mem_page_aug(tables, 0, 0, 1 << 20)
     tdg_mem_page_accept(tables, 0, 0)
     owner_pfn(make_entry(3, 5))
-    counts, lines, every = np.zeros(BUILD_COUNTERS, np.int64), np.zeros(LINES, np.int64), np.empty(0, np.uint8)
+    counts, lines, every = np.zeros(ALL_COUNTERS, np.int64), np.zeros(LINES, np.int64), np.empty(0, np.uint8)
     add_region(tables, 0, np.zeros(1 << 18, np.int64), np.zeros(1 << 18, np.uint8), lines, counts)
     tdh_mem_page_add(tables, 0, 1 << 20)
     block_region(tables, 0, every, 1, lines, counts)
@@ -142,6 +143,9 @@ def run_entry_points() -> None:
     tdh_mem_range_block(tables, 0, 0, 1)
     tdh_mem_page_demote(tables, 0, 1, 100, 3, False)
     tdh_mem_page_remove(tables, 0, 0, 3, False)
+    for entry in (sept_entry.BLOCKED, sept_entry.NL_BLOCKED):  # what only the exact calls do
+        transitions.relocated(transitions.unblocked(entry), 7)
+        transitions.accepted_up_to(entry, 3)
 
 
 @functools.cache

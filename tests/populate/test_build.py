@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernels.build import BUILD_COUNTERS, PAGE_ADD, add_region, tdh_mem_page_add
-from kernels.counters import PAMT_LINES, SEPT_ADD, SEPT_LINES, WALK_READS_HOST
+from kernels.build import add_region, tdh_mem_page_add
+from kernels.counters import ALL_COUNTERS, PAGE_ADD, PAMT_LINES, SEPT_ADD, SEPT_LINES, WALK_READS_HOST
 from kernels.fault import LINES
 from kernels.module.page_calls import page_add
 from kernels.module.state import CHLDCNT as MODULE_CHLDCNT
@@ -102,14 +102,14 @@ def bulk(held: TdTables, region: int, pages: dict[int, int]) -> tuple[int, np.nd
     pfn, chosen = np.full(REGION, -1, np.int64), np.zeros(REGION, np.uint8)
     pfn[list(pages)] = list(pages.values())
     chosen[list(pages)] = 1
-    counts = np.zeros(BUILD_COUNTERS, np.int64)
+    counts = np.zeros(ALL_COUNTERS, np.int64)
     status = add_region(held.tables, region * REGION, pfn, chosen, np.zeros(LINES, np.int64), counts)
     return as_unsigned(status), counts
 
 
 def single(both: Both, region: int, pages: dict[int, int]) -> tuple[int, np.ndarray]:
     """Add ``pages`` one call after the other, each call executed twice."""
-    tables, counts, last = both.held.tables, np.zeros(BUILD_COUNTERS, np.int64), (None, None)
+    tables, counts, last = both.held.tables, np.zeros(ALL_COUNTERS, np.int64), (None, None)
     levels = int(tables.td[TD_LEVELS])
     for i, pfn in sorted(pages.items()):
         gpa = (region * REGION + i) << 12
@@ -206,6 +206,7 @@ def test_every_outcome_of_a_call() -> None:
     assert both.add(0, FIRST - 1) == RANGE_R8
     assert both.add(0, 1 << 40) == INVALID_R8
     assert both.add(0, int(both.held.tables.td[TD_TDR_PFN]) + 1) == METADATA_R8  # a TDCX page
+    assert both.add(0, int(both.held.tables.td[TD_TDR_PFN])) == BUSY_R8  # the call itself holds its TDR
     for pamt, at in both.pamt(FIRST):
         pamt[at, 0] |= LOCK_EXCLUSIVE
     assert both.add(0, FIRST) == BUSY_R8

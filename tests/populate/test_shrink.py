@@ -15,7 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from kernels.counters import COUNTERS, PAMT_LINES, SEPT_LINES, WALK_READS_HOST, Counter
+from kernels.counters import (
+    ALL_COUNTERS,
+    ALREADY_BLOCKED,
+    BLOCK_2M,
+    BLOCK_4K,
+    COUNTERS,
+    DEMOTE,
+    PAMT_LINES,
+    REMOVE_2M,
+    REMOVE_4K,
+    SEPT_LINES,
+    WALK_READS_HOST,
+    ChangeCounter,
+    Counter,
+)
 from kernels.demote import demote_region, tdh_mem_page_demote
 from kernels.fault import LINES, fault
 from kernels.module.block_calls import range_block
@@ -38,15 +52,7 @@ from kernels.replay_record import R8, RCX, RDX
 from kernels.seamcall import tdg_mem_page_accept
 from kernels.sept_entry import ACCEPT_COUNTER, FREE, HOST_PRIORITY, LEAF, LOCK, RWX, STATE_MASK, entry_pfn
 from kernels.shrink import (
-    ALREADY_BLOCKED,
-    BLOCK_2M,
-    BLOCK_4K,
-    DEMOTE,
     LEAF_TOO_LARGE,
-    REMOVE_2M,
-    REMOVE_4K,
-    SHRINK_COUNTERS,
-    ShrinkCounter,
     block_region,
     remove_region,
     tdh_mem_page_remove,
@@ -270,10 +276,10 @@ def check(case: Case) -> list[int]:
     many, both = case.build(), Both(case.build())
     statuses = []
     for step in case.steps:
-        counts, expected = np.zeros((2, SHRINK_COUNTERS), np.int64)
+        counts, expected = np.zeros((2, ALL_COUNTERS), np.int64)
         statuses.append(bulk(many, step, counts))
         assert statuses[-1] == single(both, step, expected)
-        names = [c.name for c in (*Counter, *ShrinkCounter)]
+        names = [c.name for c in (*Counter, *ChangeCounter)]
         assert dict(zip(names, counts.tolist(), strict=True)) == dict(zip(names, expected.tolist(), strict=True))
     bridge.assert_equal_tables(many, both.held)
     assert_equals_exact(both.held, both.module)
@@ -359,15 +365,15 @@ def test_everything_goes(plan: list[str]) -> None:
     case = mixed_case(*plan)
     assert check(case) == [SUCCESS] * len(plan)
     held = case.build()
-    counts = np.zeros(SHRINK_COUNTERS, np.int64)
+    counts = np.zeros(ALL_COUNTERS, np.int64)
     for step in case.steps:
         assert bulk(held, step, counts) == SUCCESS
     assert_nothing_mapped(held.tables)
     small, large = ([page[1] for page in case.pages.values()].count(level) for level in (0, 1))
     demoted = "demote" in plan
-    got = {c.name: int(counts[c]) for c in ShrinkCounter}
+    got = {c.name: int(counts[c]) for c in ChangeCounter}
     assert got == {
-        "BLOCK_4K": small + 512 * large * demoted, "BLOCK_2M": large, "ALREADY_BLOCKED": small * demoted,
+        "PAGE_ADD": 0, "BLOCK_4K": small + 512 * large * demoted, "BLOCK_2M": large, "ALREADY_BLOCKED": small * demoted,
         "REMOVE_4K": small + 512 * large * demoted, "REMOVE_2M": large * (not demoted), "DEMOTE": large * demoted,
     }  # fmt: skip
 
@@ -383,7 +389,7 @@ def test_a_whole_region_goes(plan: list[str], map_2m: bool) -> None:
         np.zeros(COUNTERS, np.int64),
     )  # fmt: skip
     assert status == SUCCESS
-    counts = np.zeros(SHRINK_COUNTERS, np.int64)
+    counts = np.zeros(ALL_COUNTERS, np.int64)
     for i, name in enumerate(plan):
         assert bulk(held, Step(name, 0, ALL, 1 + 2 * i, False), counts) == SUCCESS
     assert_nothing_mapped(held.tables)
@@ -396,7 +402,7 @@ def test_tables_can_be_populated_again() -> None:
     case = mixed_case("block", "remove")
     held, again = case.build(), mixed_case().build()
     for step in case.steps:
-        assert bulk(held, step, np.zeros(SHRINK_COUNTERS, np.int64)) == SUCCESS
+        assert bulk(held, step, np.zeros(ALL_COUNTERS, np.int64)) == SUCCESS
     lines, counts = np.zeros(LINES, np.int64), np.zeros(COUNTERS, np.int64)
     for gfn, (pfn, level, accepted) in case.pages.items():
         assert fault(held.tables, gfn, pfn, level, lines, counts) == SUCCESS
@@ -543,7 +549,7 @@ def test_what_children_of_a_demotion_inherit(both: Both) -> None:
 
 def test_an_empty_pool_stops_a_demotion() -> None:
     held = mixed_case().build()
-    counts = np.zeros(SHRINK_COUNTERS, np.int64)
+    counts = np.zeros(ALL_COUNTERS, np.int64)
     assert bulk(held, Step("block", 0, ALL, 1, False), counts) == SUCCESS
     left = int(held.tables.td[TD_NEXT_SEPT]) + 2
     held.tables = held.tables._replace(sept=held.tables.sept[:left].copy())
@@ -555,7 +561,7 @@ def test_an_empty_pool_stops_a_demotion() -> None:
 @pytest.mark.parametrize("name", ["block", "remove"])
 def test_a_blocked_table_stops_a_batch(name: str) -> None:
     held = mixed_case().build()
-    counts = np.zeros(SHRINK_COUNTERS, np.int64)
+    counts = np.zeros(ALL_COUNTERS, np.int64)
     assert tdh_mem_range_block(held.tables, SMALL, 1, 1) == SUCCESS
     other = np.zeros(REGION, np.uint8)
     other[511 * 512 :] = 1
@@ -572,7 +578,7 @@ def test_a_2m_leaf_is_not_removed_in_part() -> None:
     held = mixed_case().build()
     part = np.zeros(REGION, np.uint8)
     part[100:900] = 1
-    counts = np.zeros(SHRINK_COUNTERS, np.int64)
+    counts = np.zeros(ALL_COUNTERS, np.int64)
     assert bulk(held, Step("block", 0, part, 1, False), counts) == SUCCESS
     assert counts[BLOCK_2M] == 2
     assert bulk(held, Step("remove", 0, part, 3, False), counts) == LEAF_TOO_LARGE
