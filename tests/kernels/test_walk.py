@@ -5,16 +5,17 @@ import functools
 import bridge
 import numpy as np
 import pytest
-import twin as tw
+import twin_words as tw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twin_td import Twin
 
 from kernels.walk import walk, walk_many
 
 LEVELS = pytest.mark.parametrize("levels", [4, 5])
 
 
-def build(levels: int) -> tuple[bridge.TdTables, tw.Twin]:
+def build(levels: int) -> tuple[bridge.TdTables, Twin]:
     """A TD in which every kind of stop exists at every level."""
     held = bridge.make_tables(levels, blocks=2, regions=2)
     twin = bridge.make_twin(held)
@@ -35,13 +36,13 @@ def build(levels: int) -> tuple[bridge.TdTables, tw.Twin]:
     assert twin.page_aug(3 << 21, 1, base + (4 << 21)) == tw.SUCCESS
     assert twin.accept(3 << 21, 1) == tw.SUCCESS
     add(1 << 30, 0)  # a second 1 GiB region, its 4K table then blocked
-    _, table, index = twin.walk(1 << 30, 1)
+    _, table, index = twin.at(1 << 30, 1)
     twin.pages[table][index] = twin.pages[table][index] & tw.HPA | tw.NL_BLOCKED
     add(5 << 30, 1)  # blocked at 1G
-    _, table, index = twin.walk(5 << 30, 2)
+    _, table, index = twin.at(5 << 30, 2)
     twin.pages[table][index] = twin.pages[table][index] & tw.HPA | tw.NL_BLOCKED
     # a REG page at 1G, which only PROMOTE could make
-    _, table, index = twin.walk(7 << 30, 2)
+    _, table, index = twin.at(7 << 30, 2)
     twin.pages[table][index] = tw.PENDING | (8 << 30)
     add(1 << 39, 2)
     for hpa, page in twin.pages.items():
@@ -50,7 +51,7 @@ def build(levels: int) -> tuple[bridge.TdTables, tw.Twin]:
 
 
 @functools.cache
-def tree(levels: int) -> tuple[bridge.TdTables, tw.Twin]:
+def tree(levels: int) -> tuple[bridge.TdTables, Twin]:
     """The TD of :func:`build`, for tests that do not change it."""
     return build(levels)
 
@@ -67,7 +68,7 @@ def test_each_stop(levels: int) -> None:
     for gpa in PLACES + ([1 << 48, (1 << 51) - 4096] if levels == 5 else []):
         for level in range(levels):
             reached, row, index, raw = walk(held.tables, gpa >> 12, level)
-            expected = twin.walk(gpa, level)
+            expected = twin.at(gpa, level)
             assert (reached, (held.tables.sept_pfn + row) << 12, index) == expected, (hex(gpa), level)
             assert int(raw) == twin.pages[expected[1]][expected[2]]
             assert twin.walk_reads == levels - reached
@@ -87,7 +88,7 @@ def test_many_equals_one_at_a_time(levels: int, level: int) -> None:
     reached, entries, states = np.full(n, -9, np.int8), np.zeros(n, np.uint64), np.zeros(n, np.uint8)
     walk_many(held.tables, gfns, level, reached, entries, states)
     for i, gpa in enumerate(PLACES):
-        at, table, index = twin.walk(gpa, level)
+        at, table, index = twin.at(gpa, level)
         raw = twin.pages[table][index]
         assert (reached[i], int(entries[i]), int(states[i])) == (at, raw, tw.state_code(raw)), hex(gpa)
 
@@ -100,4 +101,4 @@ def test_any_walk(data: st.DataObject) -> None:
     gpa = data.draw(st.integers(0, (1 << (47 if levels == 4 else 51)) // 4096 - 1) | st.integers(0, 3 << 18)) << 12
     level = data.draw(st.integers(0, levels - 1))
     reached, row, index, _ = walk(held.tables, gpa >> 12, level)
-    assert (reached, (held.tables.sept_pfn + row) << 12, index) == twin.walk(gpa, level)
+    assert (reached, (held.tables.sept_pfn + row) << 12, index) == twin.at(gpa, level)

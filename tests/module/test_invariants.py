@@ -5,7 +5,7 @@ changed host-priority bits, blocking epochs and free pages, nothing else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from types import SimpleNamespace
@@ -14,9 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-import twin as tw
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from kernels.keyhole import DYNAMIC_SLOTS, REFERENCES
 from kernels.module import state as ms
@@ -370,76 +367,3 @@ def test_a_life_from_build_to_reclaim() -> None:
     run(*(Call("RECLAIM", page=page) for page in pages), Call("RECLAIM", page=TDS[0]))
     assert {owner for _, owner in world.seen.pamt.values()} <= {0, TDS[1]}
     assert {op for op, rax in world.told if rax in EXCEPTED} == {*ON_MEMORY, *ON_TD, *ON_PAGE, *GUEST}
-
-
-# --- against the twin
-
-
-def make_twin(module: ms.Module) -> tw.Twin:
-    """Return the twin of TD 0 as it is before its first call."""
-    twin = tw.Twin(TDS[0], TDS[0] + 4 * K, 4, 47, {FIRST_BLOCK // G, OTHER_BLOCK // G}, hkid_start_bit=45, chldcnt=6)
-    for tdr in TDS:
-        twin.entry(0, tdr).type = tw.TDR
-        for i in range(1, 7):
-            twin.entry(0, tdr + i * K).type, twin.entry(0, tdr + i * K).owner = tw.TDCX, tdr >> 12
-    for page in (RESERVED, RESERVED + K):
-        twin.entry(0, page).type = tw.RSVD
-    return twin
-
-
-def assert_same(module: ms.Module, twin: tw.Twin) -> None:
-    """Every table page, every PAMT entry and TDR.CHLDCNT are equal.
-
-    But for host priority on PAMT entries, which never changes a status: the twin refuses an invalid RCX before it
-    takes the TDR's lock, which would clear it.
-    """
-    assert module.tds[0, ms.CHLDCNT] == twin.chldcnt
-    for hpa, entries in twin.pages.items():
-        assert module.sept[(hpa >> 12) - module.sept_pfn].tolist() == entries
-    expected: list[dict[int, tuple[int, int]]] = [{}, {}, {}]
-    for (level, page), entry in twin.pamt.items():
-        word, bepoch = entry.words
-        if word & ~tw.HP or bepoch:
-            per_block = (1 << 18) >> (9 * level)
-            at = page if level == 2 else int(module.slot[page // per_block]) * per_block + page % per_block
-            expected[level][at] = word & ~tw.HP, bepoch
-    for level, words in enumerate((module.pamt_4k, module.pamt_2m, module.pamt_1g)):
-        settled = words & np.array([~tw.HP & (1 << 64) - 1, (1 << 64) - 1], np.uint64)
-        used = np.unique(np.flatnonzero(settled) // 2)
-        assert dict(zip(used.tolist(), map(tuple, settled[used].tolist()), strict=True)) == expected[level]
-
-
-AT = st.builds(lambda gpa, n: (gpa - gpa % (K << 9 * n), n), st.sampled_from(GPAS), st.sampled_from(LEVELS))
-BAD_AT = st.tuples(st.sampled_from(BAD_GPAS), st.integers(0, 7))
-PAGE, BAD_PAGE = st.sampled_from(PAGES), st.sampled_from(BAD_PAGES)
-SAME_OPS = st.tuples(
-    st.sampled_from(["SEPT.ADD", "AUG", "AUG", "ACCEPT"]),
-    st.one_of(AT, AT, AT, BAD_AT),
-    st.one_of(PAGE, PAGE, BAD_PAGE),
-)
-
-
-def both(module: ms.Module, twin: tw.Twin, op: str, at: tuple[int, int], page: int) -> None:
-    """Make one call on both; RAX and all entries must be equal."""
-    start(module.trace)
-    given, out = regs(rcx=at[0] | at[1], rdx=TDS[0], r8=page), regs()
-    gpa, level = (at[0] | at[1]) & ~7, (at[0] | at[1]) & 7
-    if op == "ACCEPT":
-        rax, expected = mem_page_accept(module, 0, given, -1, out), twin.accept(gpa, level)
-    elif op == "AUG":
-        rax, expected = page_aug(module, given, out), twin.page_aug(gpa, level, page)
-    else:
-        rax, expected = sept_add(module, given, VERSION, out), twin.sept_add(gpa, level, page)
-    assert hex(as_unsigned(rax)) == hex(expected)
-    assert_same(module, twin)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(SAME_OPS, max_size=12))
-def test_add_aug_and_accept_agree_with_the_twin(calls: Sequence[tuple[str, tuple[int, int], int]]) -> None:
-    module = make_module(ms.RUNNABLE)
-    twin = make_twin(module)
-    for level in (3, 2, 1):
-        both(module, twin, "SEPT.ADD", (0, level), SMALL[level])
-    for call in calls:
-        both(module, twin, *call)

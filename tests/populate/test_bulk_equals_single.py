@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import bridge
 import numpy as np
 import pytest
-import twin as tw
+import twin_kvm as kvm
+import twin_words as tw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twin_refusals import ASKED, NONE
 
 from kernels.counters import COUNTERS
 from kernels.fault import LINES
@@ -40,10 +42,10 @@ class Case:
     one_range: bool
 
     def asked(self, region: int) -> np.ndarray:
-        return (self.use[region] == tw.ASKED).reshape(512, 512).sum(axis=1).astype(np.int64)
+        return (self.use[region] == ASKED).reshape(512, 512).sum(axis=1).astype(np.int64)
 
     def whole(self, region: int) -> bool:
-        return bool((self.use[region] == tw.ASKED).all())
+        return bool((self.use[region] == ASKED).all())
 
 
 def bulk(case: Case) -> tuple[bridge.TdTables, int, dict[str, int]]:
@@ -63,7 +65,7 @@ def bulk(case: Case) -> tuple[bridge.TdTables, int, dict[str, int]]:
     return held, as_unsigned(status), bridge.by_name(counts)
 
 
-def add_tables(module: tw.Module, case: Case) -> None:
+def add_tables(module: kvm.Module, case: Case) -> None:
     """Put tables of 4K entries where a policy of before has left them."""
     for gfn in case.tables_before:
         for parent in range(case.levels - 1, 0, -1):
@@ -73,9 +75,9 @@ def add_tables(module: tw.Module, case: Case) -> None:
                 module.next_table += 4096
 
 
-def single(case: Case, module: tw.Module) -> tuple[int, dict[str, int]]:
+def single(case: Case, module: kvm.Module) -> tuple[int, dict[str, int]]:
     add_tables(module, case)
-    flow = tw.Flow(
+    flow = kvm.Flow(
         module,
         lambda gfn: int(case.pfn[gfn // REGION][gfn % REGION]),
         lambda gfn: int(case.map_2m[gfn // REGION][gfn % REGION // 512]),
@@ -86,10 +88,10 @@ def single(case: Case, module: tw.Module) -> tuple[int, dict[str, int]]:
             for r in np.flatnonzero(case.map_2m[region]).tolist():
                 flow.n["EXISTING_TABLE"] += module.has_table((first + r * 512) << 12, 1)
             flow.last = (None, None)  # lines are counted afresh in each region
-            gfns = (first + np.flatnonzero(case.use[region] == tw.ASKED)).tolist()
+            gfns = (first + np.flatnonzero(case.use[region] == ASKED)).tolist()
             chunks = None if case.one_range else (case.chunks + region * 256).tolist()
-            tw.populate(flow, gfns, chunks, case.prefault)
-    except tw.CallError as failed:
+            kvm.populate(flow, gfns, chunks, case.prefault)
+    except kvm.CallError as failed:
         return failed.args[0], {}
     return tw.SUCCESS, bridge.named(flow.n)
 
@@ -149,7 +151,7 @@ def cases(draw: st.DrawFn) -> Case:
     pfn, use, map_2m, before = {}, {}, {}, []
     for region in regions:
         pfn[region] = np.full(REGION, -1, np.int64)
-        use[region] = np.full(REGION, tw.ASKED if dense else tw.NONE, np.uint8)
+        use[region] = np.full(REGION, ASKED if dense else NONE, np.uint8)
         map_2m[region] = np.full(512, dense, np.bool_)
         if dense:
             taken = [next(frames) for _ in range(512)]
@@ -171,12 +173,12 @@ def cases(draw: st.DrawFn) -> Case:
             if not dense:
                 frame = next(frames)
                 pfn[region][part] = pages_of(draw, frame if frame < RESERVED_AT else frame + 1, shape)
-            use[region][part] = tw.ASKED
+            use[region][part] = ASKED
             map_2m[region][r] = kind in ("2m", "table")
             if kind == "table":
                 before.append(region * REGION + r * 512 + draw(st.sampled_from([0, 77])))
             if kind in ("partial", "sparse"):
-                use[region][part] = draw(use_of(tw.ASKED if kind == "partial" and whole_4k < 2 else tw.NONE))
+                use[region][part] = draw(use_of(ASKED if kind == "partial" and whole_4k < 2 else NONE))
                 whole_4k += kind == "partial"
                 map_2m[region][r] = False
         if draw(st.booleans()):  # a table where nothing is asked for
@@ -217,7 +219,7 @@ def dense_case(guest: str, levels: int) -> Case:
         map_2m[r] = False
         pfn[r] = random.permutation(pfn[r])
     chunks = np.arange(256) if guest == "accept-range" else random.permutation(256)
-    return Case(levels, [512], {512: pfn.ravel()}, {512: np.full(REGION, tw.ASKED, np.uint8)}, {512: map_2m}, [],
+    return Case(levels, [512], {512: pfn.ravel()}, {512: np.full(REGION, ASKED, np.uint8)}, {512: map_2m}, [],
                 chunks.astype(np.int64), guest == "prefault", guest == "accept-range")  # fmt: skip
 
 
@@ -234,7 +236,7 @@ def test_dense_region(guest: str, levels: int) -> None:
 
 def small_case(guest: str = "linux") -> Case:
     pfn, use = np.full(REGION, -1, np.int64), np.zeros(REGION, np.uint8)
-    use[: 3 * 512] = tw.ASKED
+    use[: 3 * 512] = ASKED
     pfn[: 3 * 512] = FIRST + np.arange(3 * 512)
     map_2m = np.zeros(512, np.bool_)
     map_2m[0] = True

@@ -3,7 +3,7 @@
 import bridge
 import numpy as np
 import pytest
-import twin as tw
+import twin_refusals as tw
 
 from kernels.census import census_region
 from kernels.counters import SEPT_ADD

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import twin as tw
+import twin_refusals as tw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

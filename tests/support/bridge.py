@@ -3,11 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import twin as tw
+import twin_words as tw
+from twin_module import Td
+from twin_td import Twin
 
+from kernels.build import tdh_mem_page_add
 from kernels.counters import COUNTERS, Counter
+from kernels.demote import tdh_mem_page_demote
 from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
+from kernels.shrink import tdh_mem_page_remove, tdh_mem_range_block
 from kernels.status import as_unsigned
 from kernels.tables import TD_CHLDCNT, TD_GPA_BITS, TD_LEVELS, TD_NEXT_SEPT, TD_ROOT, TD_TDR_PFN, Tables
 from kernels.walk import walk
@@ -16,6 +21,8 @@ from perfmodel.platform import Platform
 from perfmodel.td_tables import TdTables
 
 FIRST_BLOCK = 4
+FIRST_ROW = 3
+"""Row of the first table page that KVM gives."""
 
 
 def make_tables(
@@ -28,15 +35,13 @@ def make_tables(
     return held
 
 
-def make_twin(held: TdTables, reserved: Sequence[tuple[int, int]] = ()) -> tw.Twin:
+def make_twin(held: TdTables, reserved: Sequence[tuple[int, int]] = ()) -> Twin:
     """Return the twin of empty tables: TDR, six TDCX pages of which page 3 is the root, then KVM's pool."""
     td = held.tables.td
     tdr = int(td[TD_TDR_PFN]) << 12
-    slots = np.flatnonzero(held.tables.slot >= 0)
-    module = tw.Twin(
-        tdr, tdr + 4 * 4096, int(td[TD_LEVELS]), int(td[TD_GPA_BITS]), set(slots.tolist()), next_table=tdr + 7 * 4096
-    )
-    module.entry(0, tdr).type = tw.TDR
+    twin_td = Td(tdr, tdr + 4 * 4096, int(td[TD_LEVELS]), int(td[TD_GPA_BITS]), chldcnt=0)
+    blocks = set(np.flatnonzero(held.tables.slot >= 0).tolist())
+    module = Twin(blocks, [twin_td], next_table=tdr + 7 * 4096)
     for i in range(1, 7):
         module.entry(0, tdr + i * 4096).type = tw.TDCX
         module.entry(0, tdr + i * 4096).owner = tdr >> 12
@@ -44,6 +49,22 @@ def make_twin(held: TdTables, reserved: Sequence[tuple[int, int]] = ()) -> tw.Tw
         for hpa in range((FIRST_BLOCK << 30) + offset, (FIRST_BLOCK << 30) + offset + size, 4096):
             module.entry(0, hpa).type = tw.RSVD
     return module
+
+
+def copy_to_twin(held: TdTables, op_state: int) -> Twin:
+    """Return the twin of tables that are in use."""
+    tables, module = held.tables, make_twin(held)
+    module.td.op_state, module.td.chldcnt = op_state, int(tables.td[TD_CHLDCNT])
+    module.next_table = (tables.sept_pfn + int(tables.td[TD_NEXT_SEPT])) << 12
+    module.pages = sept_pages(tables, ((tables.sept_pfn + row) << 12 for row in rows(tables)))
+    for (level, page), (word, bepoch) in pamt_entries(tables).items():
+        module.pamt[level, page] = tw.PamtEntry(word & 0xFFFF, word >> 16 & 0xFF, word >> 24, bepoch)
+    return module
+
+
+def rows(tables: Tables) -> list[int]:
+    """Return the rows of the root and of the tables; rows 1 and 2 are TDCX pages."""
+    return [0, *range(FIRST_ROW, int(tables.td[TD_NEXT_SEPT]))]
 
 
 def sept_pages(tables: Tables, hpas: Iterable[int]) -> dict[int, list[int]]:
@@ -67,32 +88,36 @@ def pamt_entries(tables: Tables) -> dict[tuple[int, int], tuple[int, int]]:
     return found
 
 
-def assert_same(held: TdTables, module: tw.Twin) -> None:
+def assert_same(held: TdTables, module: Twin) -> None:
     """Every S-EPT entry, every PAMT entry and TDR.CHLDCNT are equal."""
     tables = held.tables
-    assert (int(tables.td[TD_TDR_PFN]) + 4) << 12 == module.root == (tables.sept_pfn + tables.td[TD_ROOT]) << 12
+    assert (int(tables.td[TD_TDR_PFN]) + 4) << 12 == module.td.root == (tables.sept_pfn + tables.td[TD_ROOT]) << 12
     assert sept_pages(tables, module.pages) == module.pages
     assert pamt_entries(tables) == {k: e.words for k, e in module.pamt.items() if any(e.words)}
-    assert tables.td[TD_CHLDCNT] == module.chldcnt
+    assert tables.td[TD_CHLDCNT] == module.td.chldcnt
 
 
 def assert_equal_tables(one: TdTables, other: TdTables) -> None:
     """Two sets of kernel tables are equal, entry by entry."""
-    rows = int(one.tables.td[TD_NEXT_SEPT])
     assert one.tables.td.tolist() == other.tables.td.tolist()
-    for row in (0, *range(3, rows)):
+    for row in rows(one.tables):
         np.testing.assert_array_equal(one.tables.sept[row], other.tables.sept[row])
     for name in ("pamt_1g", "pamt_2m", "pamt_4k", "slot"):
         np.testing.assert_array_equal(getattr(one.tables, name), getattr(other.tables, name))
 
 
 class KernelModule:
-    """The single-call kernels on one set of tables, under the names that ``twin.Flow`` calls."""
+    """The single-call kernels on one set of tables, under the names that the twin of one TD has too."""
 
     def __init__(self, held: TdTables) -> None:
         self._tables = held.tables
         self.levels = int(held.tables.td[TD_LEVELS])
         self.walk_reads = 0
+        self.set_epoch(1, False)
+
+    def set_epoch(self, epoch: int, busy: bool) -> None:
+        """Set TD_EPOCH, and whether vCPUs of the epoch before are still inside."""
+        self._epoch, self._busy = epoch, busy
 
     @property
     def next_table(self) -> int:
@@ -123,6 +148,19 @@ class KernelModule:
         else:
             self._count(gpa, level)
         return as_unsigned(tdg_mem_page_accept(self._tables, gpa, level))
+
+    def page_add(self, gpa: int, hpa: int) -> int:
+        return as_unsigned(tdh_mem_page_add(self._tables, gpa, hpa >> 12))
+
+    def block(self, gpa: int, level: int) -> int:
+        return as_unsigned(tdh_mem_range_block(self._tables, gpa, level, self._epoch))
+
+    def remove(self, gpa: int, level: int) -> int:
+        return as_unsigned(tdh_mem_page_remove(self._tables, gpa, level, self._epoch, self._busy))
+
+    def demote(self, gpa: int, level: int, hpa: int) -> int:
+        row = (hpa >> 12) - self._tables.sept_pfn
+        return as_unsigned(tdh_mem_page_demote(self._tables, gpa, level, row, self._epoch, self._busy))
 
     def has_table(self, gpa: int, level: int) -> bool:
         reached, _, _, raw = self._at(gpa, level)
@@ -170,12 +208,12 @@ class Pair:
         return self._both("accept", gpa, level)
 
     def raw(self, gpa: int, level: int) -> int:
-        _, table, index = self.twin.walk(gpa, level)
+        _, table, index = self.twin.at(gpa, level)
         return self.twin.pages[table][index]
 
     def poke(self, gpa: int, level: int, change: Callable[[int], int]) -> None:
         """Change the raw entry where the walk of ``gpa`` to ``level`` ends."""
-        _, table, index = self.twin.walk(gpa, level)
+        _, table, index = self.twin.at(gpa, level)
         self.twin.pages[table][index] = change(self.twin.pages[table][index])
         row = (table >> 12) - self.held.tables.sept_pfn
         self.held.tables.sept[row, index] = np.uint64(self.twin.pages[table][index])
