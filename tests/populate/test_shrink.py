@@ -1,19 +1,20 @@
-"""Do BLOCK, DEMOTE and REMOVE in bulk equal one call after the other, and that the module's exact calls?
+"""Do BLOCK, DEMOTE and REMOVE in bulk equal one call after the other?
 
-Programs of batches run on three copies of the same tables: in bulk, by the single-call kernels, and by the exact
-calls of ``kernels.module``, which are held against the recorded ones of a real module elsewhere.
+Programs of batches run in bulk, and call by call on three copies of the same tables: by the single-call kernels, by
+the exact calls and by the twin, which both are held against the recorded calls of a real module elsewhere.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import bridge
 import numpy as np
 import pytest
+import twin_words as tw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import config
+from three import Three
 
 from kernels.counters import (
     ALL_COUNTERS,
@@ -30,14 +31,8 @@ from kernels.counters import (
     ChangeCounter,
     Counter,
 )
-from kernels.demote import demote_region, tdh_mem_page_demote
+from kernels.demote import demote_region
 from kernels.fault import LINES, fault
-from kernels.module.block_calls import range_block
-from kernels.module.page_calls import page_remove
-from kernels.module.resize_calls import page_demote
-from kernels.module.state import CHLDCNT as MODULE_CHLDCNT
-from kernels.module.state import EPOCH, REFCOUNT, RUNNABLE, Module
-from kernels.module.trace import start
 from kernels.pamt_entry import (
     ENTRIES_2M_PER_BLOCK,
     ENTRIES_4K_PER_BLOCK,
@@ -48,20 +43,17 @@ from kernels.pamt_entry import (
     page_type,
 )
 from kernels.populate import USE_ASKED, populate_region
-from kernels.replay_record import R8, RCX, RDX
 from kernels.seamcall import tdg_mem_page_accept
 from kernels.sept_entry import ACCEPT_COUNTER, FREE, HOST_PRIORITY, LEAF, LOCK, RWX, STATE_MASK, entry_pfn
 from kernels.shrink import (
     LEAF_TOO_LARGE,
     block_region,
     remove_region,
-    tdh_mem_page_remove,
     tdh_mem_range_block,
 )
 from kernels.status import SEPT_POOL_EMPTY, SUCCESS, as_unsigned
-from kernels.tables import TD_CHLDCNT, TD_LEVELS, TD_NEXT_SEPT, TD_TDR_PFN, Tables
+from kernels.tables import TD_CHLDCNT, TD_LEVELS, TD_NEXT_SEPT, Tables
 from kernels.walk import walk
-from perfmodel.module_state import build_module
 from perfmodel.td_tables import TdTables
 
 REGION = 1 << 18
@@ -69,46 +61,6 @@ BLOCKS = 2
 FIRST = bridge.FIRST_BLOCK << 18
 ALL = np.zeros(0, np.uint8)
 ALREADY = 0x0000_0B07_0000_0001
-FIRST_ROW = 3  # rows 1 and 2 are TDCX pages
-
-
-def exact_module(held: TdTables, op_state: int) -> Module:
-    """Return the exact calls' state that equals ``held``: the same pages at the same HPAs."""
-    tables = held.tables
-    tdr, levels = int(tables.td[TD_TDR_PFN]) << 12, int(tables.td[TD_LEVELS])
-    size = (BLOCKS + 1) << 30
-    tdmr = SimpleNamespace(base=FIRST << 12, size=size, initialized=size, reserved=(), pamt_4k=1 << 40,
-                           pamt_2m=2 << 40, pamt_1g=3 << 40)  # fmt: skip
-    platform = SimpleNamespace(tdmr=[tdmr], hkid_start_bit=46, global_hkid=33, private_hkid_min=32,
-                               seamrr=SimpleNamespace(base=0, size=0))  # fmt: skip
-    td = SimpleNamespace(
-        tdr=tdr, hkid=34, tdcx=[tdr + (i << 12) for i in range(1, 7)], gpaw=levels - 4, levels=levels, lifecycle=1,
-        fatal=0, num_tdcx=6, op_state=op_state, td_epoch=1, refcount=(0, 0), num_vcpus=0, pending_ve_disable=0,
-        chldcnt=int(tables.td[TD_CHLDCNT]),
-    )  # fmt: skip
-    module = build_module(platform, [td], 1)
-    module.pamt_1g[:] = tables.pamt_1g
-    for block in np.flatnonzero(tables.slot >= 0).tolist():
-        for name, entries in (("pamt_2m", ENTRIES_2M_PER_BLOCK), ("pamt_4k", ENTRIES_4K_PER_BLOCK)):
-            to, of = int(module.slot[block]) * entries, int(tables.slot[block]) * entries
-            getattr(module, name)[to : to + entries] = getattr(tables, name)[of : of + entries]
-    for row in rows(tables):
-        module.sept[tables.sept_pfn + row - module.sept_pfn] = tables.sept[row]
-    return module
-
-
-def rows(tables: Tables) -> list[int]:
-    return [0, *range(FIRST_ROW, int(tables.td[TD_NEXT_SEPT]))]
-
-
-def assert_equals_exact(held: TdTables, module: Module) -> None:
-    """Every S-EPT entry, every PAMT entry and TDR.CHLDCNT are equal, and no lock is held."""
-    tables = held.tables
-    for row in rows(tables):
-        np.testing.assert_array_equal(tables.sept[row], module.sept[tables.sept_pfn + row - module.sept_pfn])
-    assert bridge.pamt_entries(tables) == bridge.pamt_entries(module)
-    assert tables.td[TD_CHLDCNT] == module.tds[0, MODULE_CHLDCNT]
-    assert not module.locks.any()
 
 
 def leaves(tables: Tables, region: int) -> Iterator[tuple[int, int]]:
@@ -133,46 +85,8 @@ def assert_conserved(tables: Tables, regions: list[int]) -> None:
     assert (small == PT_REG).sum() == found.count(0)
     assert (large == PT_REG).sum() == found.count(1)
     tables_of_td = int((small == PT_EPT).sum())
-    assert tables_of_td == tables.td[TD_NEXT_SEPT] - FIRST_ROW
+    assert tables_of_td == tables.td[TD_NEXT_SEPT] - bridge.FIRST_ROW
     assert tables.td[TD_CHLDCNT] == tables_of_td + found.count(0) + 512 * found.count(1)
-
-
-class Both:
-    """The single-call kernels and the exact calls on equal tables; every call must answer alike."""
-
-    def __init__(self, held: TdTables) -> None:
-        self.held = held
-        self.module = exact_module(held, RUNNABLE)
-        self.epoch, self.busy = 1, False
-
-    def _exact(self, call: Callable[..., int], gpa: int, level: int, *more: object, table: int = 0) -> int:
-        fields = self.module.tds[0]
-        fields[EPOCH] = self.epoch
-        fields[REFCOUNT + (self.epoch & 1)] = 1  # vCPUs of the epoch itself do not matter
-        fields[REFCOUNT + 1 - (self.epoch & 1)] = self.busy
-        regs, out = np.zeros(16, np.uint64), np.zeros(16, np.uint64)
-        regs[RCX], regs[RDX], regs[R8] = gpa | level, int(self.held.tables.td[TD_TDR_PFN]) << 12, table
-        start(self.module.trace)
-        return as_unsigned(call(self.module, regs, *more, out))
-
-    def block(self, gpa: int, level: int) -> int:
-        status = as_unsigned(tdh_mem_range_block(self.held.tables, gpa, level, self.epoch))
-        assert status == self._exact(range_block, gpa, level)
-        return status
-
-    def remove(self, gpa: int, level: int) -> int:
-        status = as_unsigned(tdh_mem_page_remove(self.held.tables, gpa, level, self.epoch, self.busy))
-        assert status == self._exact(page_remove, gpa, level)
-        return status
-
-    def demote(self, gpa: int, level: int, row: int | None = None) -> int:
-        tables = self.held.tables
-        at = int(tables.td[TD_NEXT_SEPT]) if row is None else row
-        status = as_unsigned(tdh_mem_page_demote(tables, gpa, level, at, self.epoch, self.busy))
-        assert status == self._exact(page_demote, gpa, level, False, table=(tables.sept_pfn + at) << 12)
-        if status == SUCCESS and row is None:
-            tables.td[TD_NEXT_SEPT] += 1
-        return status
 
 
 # --- programs of batches
@@ -242,8 +156,8 @@ def bulk(held: TdTables, step: Step, counts: np.ndarray) -> int:
     return as_unsigned(demote_region(tables, gfn, step.chosen, step.epoch, step.busy, counts))
 
 
-def single(both: Both, step: Step, counts: np.ndarray) -> int:
-    both.epoch, both.busy = step.epoch, step.busy
+def single(both: Three, step: Step, counts: np.ndarray) -> int:
+    both.set_epoch(step.epoch, step.busy)
     tables, last = both.held.tables, (None, None)
     for gfn, level in list(leaves(tables, step.region)):
         pages = slice(gfn % REGION, gfn % REGION + (1 << (9 * level)))
@@ -273,7 +187,7 @@ def single(both: Both, step: Step, counts: np.ndarray) -> int:
 
 def check(case: Case) -> list[int]:
     """Run the case three times, compare, and return the status of each step."""
-    many, both = case.build(), Both(case.build())
+    many, both = case.build(), Three(case.build())
     statuses = []
     for step in case.steps:
         counts, expected = np.zeros((2, ALL_COUNTERS), np.int64)
@@ -282,7 +196,7 @@ def check(case: Case) -> list[int]:
         names = [c.name for c in (*Counter, *ChangeCounter)]
         assert dict(zip(names, counts.tolist(), strict=True)) == dict(zip(names, expected.tolist(), strict=True))
     bridge.assert_equal_tables(many, both.held)
-    assert_equals_exact(both.held, both.module)
+    both.assert_equal()
     assert_conserved(many.tables, case.regions)
     return statuses
 
@@ -348,7 +262,7 @@ def mixed_case(*names: str) -> Case:
 
 def assert_nothing_mapped(tables: Tables) -> None:
     """Only FREE entries but for the links to tables, only free pages but for tables, and they alone are counted."""
-    for row in rows(tables):
+    for row in bridge.rows(tables):
         linked = tables.sept[row] != FREE
         assert not (tables.sept[row, linked] & LEAF).any()
         assert (tables.sept[row, linked] & RWX == RWX).all()
@@ -357,7 +271,7 @@ def assert_nothing_mapped(tables: Tables) -> None:
         for pamt, entries in ((tables.pamt_2m, ENTRIES_2M_PER_BLOCK), (tables.pamt_4k, ENTRIES_4K_PER_BLOCK)):
             types = (pamt[slot * entries : (slot + 1) * entries, 0] >> np.uint64(16)) & np.uint64(0xFF)
             assert (types == PT_NDA).all()
-    assert tables.td[TD_CHLDCNT] == tables.td[TD_NEXT_SEPT] - FIRST_ROW
+    assert tables.td[TD_CHLDCNT] == tables.td[TD_NEXT_SEPT] - bridge.FIRST_ROW
 
 
 @pytest.mark.parametrize("plan", [["block", "remove"], ["block", "demote", "block", "remove"]], ids="-".join)
@@ -423,18 +337,18 @@ LARGE, SMALL, PARTLY = 0, 2 * 512 << 12, 4 * 512 << 12  # leaves of mixed_case()
 
 
 @pytest.fixture
-def both() -> Iterator[Both]:
-    pair = Both(mixed_case().build())
+def both() -> Iterator[Three]:
+    pair = Three(mixed_case().build())
     yield pair
-    assert_equals_exact(pair.held, pair.module)
+    pair.assert_equal()
 
 
-def entry_at(both: Both, gpa: int, level: int) -> np.uint64:
+def entry_at(both: Three, gpa: int, level: int) -> np.uint64:
     return walk(both.held.tables, gpa >> 12, level)[3]
 
 
 @pytest.mark.parametrize("call", ["block", "remove", "demote"])
-def test_operands(both: Both, call: str) -> None:
+def test_operands(both: Three, call: str) -> None:
     low, high = {"block": (0, 3), "remove": (0, 2), "demote": (1, 2)}[call]
     for level in (low - 1, high + 1):
         if level >= 0:
@@ -450,8 +364,8 @@ def test_operands(both: Both, call: str) -> None:
         assert getattr(both, call)(0, 2) == STATE
 
 
-def test_block_of_leaves_and_tables(both: Both) -> None:
-    both.epoch = 6
+def test_block_of_leaves_and_tables(both: Three) -> None:
+    both.set_epoch(6, False)
     for gpa, level in ((LARGE, 1), (PARTLY, 1), (SMALL, 0), (SMALL, 1)):
         assert both.block(gpa, level) == SUCCESS
         assert both.block(gpa, level) == ALREADY
@@ -462,79 +376,68 @@ def test_block_of_leaves_and_tables(both: Both) -> None:
 
 
 @pytest.mark.parametrize(("call", "gpa", "level"), [("remove", LARGE, 1), ("remove", SMALL, 0), ("demote", PARTLY, 1)])
-def test_tracking(both: Both, call: str, gpa: int, level: int) -> None:
+def test_tracking(both: Three, call: str, gpa: int, level: int) -> None:
     run = getattr(both, call)
-    both.epoch = 5
+    both.set_epoch(5, False)
     assert run(gpa, level) == NOT_BLOCKED
     assert both.block(gpa, level) == SUCCESS
-    both.epoch = 6
-    both.busy = True
+    both.set_epoch(6, True)
     assert run(gpa, level) == NOT_TRACKED
-    both.epoch, both.busy = 5, False
+    both.set_epoch(5, False)
     assert run(gpa, level) == NOT_TRACKED
-    both.epoch = 6
+    both.set_epoch(6, False)
     assert run(gpa, level) == SUCCESS
     assert run(gpa, level) == STATE
 
 
-def test_a_busy_epoch_before_the_last_does_not_matter(both: Both) -> None:
+def test_a_busy_epoch_before_the_last_does_not_matter(both: Three) -> None:
     assert both.block(LARGE, 1) == SUCCESS
-    both.epoch, both.busy = 3, True
+    both.set_epoch(3, True)
     assert both.remove(LARGE, 1) == SUCCESS
 
 
-def set_pamt(both: Both, pfn: int, level: int, word: int, bits: np.uint64, on: bool) -> None:
-    """Set or clear bits of a PAMT entry on both sides."""
-    for side in (both.held.tables, both.module):
-        per_block = (ENTRIES_4K_PER_BLOCK, ENTRIES_2M_PER_BLOCK)[level]
-        pamt = (side.pamt_4k, side.pamt_2m)[level]
-        at = int(side.slot[pfn >> 18]) * per_block + (pfn >> (9 * level)) % per_block
-        pamt[at, word] = pamt[at, word] | bits if on else pamt[at, word] & ~bits
-
-
 @pytest.mark.parametrize(("call", "gpa", "level"), [("remove", LARGE, 1), ("remove", SMALL, 0), ("demote", LARGE, 1)])
-def test_a_locked_pamt_entry(both: Both, call: str, gpa: int, level: int) -> None:
+def test_a_locked_pamt_entry(both: Three, call: str, gpa: int, level: int) -> None:
     assert both.block(gpa, level) == SUCCESS
-    pfn = int(entry_pfn(entry_at(both, gpa, level)))
-    set_pamt(both, pfn, level, 0, LOCK_EXCLUSIVE, True)
-    both.epoch = 2
+    hpa = int(entry_pfn(entry_at(both, gpa, level))) << 12
+    both.set_pamt(hpa, level, lock=tw.EXCLUSIVE)
+    both.set_epoch(2, False)
     assert getattr(both, call)(gpa, level) == BUSY
-    assert_equals_exact(both.held, both.module)
-    set_pamt(both, pfn, level, 0, LOCK_EXCLUSIVE, False)
+    both.assert_equal()
+    both.set_pamt(hpa, level, lock=0)
     assert getattr(both, call)(gpa, level) == SUCCESS
 
 
-def test_a_migration_epoch_is_never_tracked(both: Both) -> None:
+def test_a_migration_epoch_is_never_tracked(both: Three) -> None:
     assert both.block(LARGE, 1) == SUCCESS
-    set_pamt(both, int(entry_pfn(entry_at(both, LARGE, 1))), 1, 1, np.uint64(1 << 63), True)
-    both.epoch = 9
+    both.set_pamt(int(entry_pfn(entry_at(both, LARGE, 1))) << 12, 1, bepoch=1 << 63 | 1)
+    both.set_epoch(9, False)
     assert both.remove(LARGE, 1) == NOT_TRACKED
     assert both.demote(LARGE, 1) == NOT_TRACKED
 
 
-def test_the_new_table_of_a_demotion(both: Both) -> None:
+def test_the_new_table_of_a_demotion(both: Three) -> None:
     tables = both.held.tables
     assert both.block(LARGE, 1) == SUCCESS
-    both.epoch = 2
-    assert both.demote(LARGE, 1, FIRST_ROW) == METADATA_R8
-    new = tables.sept_pfn + int(tables.td[TD_NEXT_SEPT])
-    set_pamt(both, new, 0, 0, LOCK_EXCLUSIVE, True)
+    both.set_epoch(2, False)
+    assert both.demote(LARGE, 1, (tables.sept_pfn + bridge.FIRST_ROW) << 12) == METADATA_R8
+    new = both.kernels.next_table
+    both.set_pamt(new, 0, lock=tw.EXCLUSIVE)
     assert both.demote(LARGE, 1) == BUSY_R8
-    set_pamt(both, new, 0, 0, LOCK_EXCLUSIVE, False)
-    set_pamt(both, new, 0, 1, np.uint64(77), True)
+    both.set_pamt(new, 0, lock=0, bepoch=77)
     assert both.demote(LARGE, 1) == SUCCESS
-    slot = int(tables.slot[new >> 18])
-    word, bepoch = tables.pamt_4k[slot * ENTRIES_4K_PER_BLOCK + (new & 0x3FFFF)]
+    slot = int(tables.slot[new >> 30])
+    word, bepoch = tables.pamt_4k[slot * ENTRIES_4K_PER_BLOCK + (new >> 12 & 0x3FFFF)]
     assert (page_type(word), bepoch) == (PT_EPT, 77)
     assert entry_at(both, LARGE + (511 << 12), 0) & STATE_MASK == LEAF | np.uint64(1 << 6)  # MAPPED
 
 
-def test_what_children_of_a_demotion_inherit(both: Both) -> None:
+def test_what_children_of_a_demotion_inherit(both: Three) -> None:
     assert both.block(LARGE, 1) == SUCCESS
     pfn = int(entry_pfn(entry_at(both, LARGE, 1)))
-    for child, word, bits in ((7, 1, 77), (511, 1, 5), (8, 0, 4)):  # bepochs and a reader that others have left
-        set_pamt(both, pfn + child, 0, word, np.uint64(bits), True)
-    both.epoch = 2
+    for child, fields in ((7, {"bepoch": 77}), (511, {"bepoch": 5}), (8, {"lock": tw.READER})):  # others have left them
+        both.set_pamt((pfn + child) << 12, 0, **fields)
+    both.set_epoch(2, False)
     assert both.demote(LARGE, 1) == SUCCESS
     tables = both.held.tables
     first = int(tables.slot[pfn >> 18]) * ENTRIES_4K_PER_BLOCK + (pfn & 0x3FFFF)
