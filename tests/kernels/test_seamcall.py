@@ -194,7 +194,7 @@ def test_sept_page_in_use(pair: bridge.Pair) -> None:
 @pytest.mark.parametrize(("call", "gpa", "level"), [("page_aug", GPA_4K, 0), ("page_aug", GPA_2M, 1),
                                                     ("sept_add", GPA_2M, 1)])  # fmt: skip
 def test_the_call_holds_its_own_tdr(pair: bridge.Pair, call: str, gpa: int, level: int) -> None:
-    hpa = pair.twin.tdr & -(1 << 21) if (call, level) == ("page_aug", 1) else pair.twin.tdr
+    hpa = pair.twin.td.tdr & -(1 << 21) if (call, level) == ("page_aug", 1) else pair.twin.td.tdr
     for module in (pair.twin, pair.kernels):
         assert getattr(module, call)(gpa, level, hpa) == 0x8000020000000008
     assert pair.aug(0x5000, 0, FRAME) == tw.SUCCESS  # it clears the host priority that the refusal left at the TDR

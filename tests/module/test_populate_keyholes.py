@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import twin as tw
+import twin_kvm
+import twin_refusals
+import twin_words
 
 from kernels.keyhole_calls import GUEST_MAPS, GUEST_MISSES, HOST_MAPS, HOST_MISSES
 from kernels.keyhole_populate import ESTIMATED
@@ -23,7 +25,7 @@ REGION = 1 << 18
 
 
 class CountingModule:
-    """The exact module under the names that ``twin.Flow`` calls; adds up keyhole maps and misses by side."""
+    """The exact module under the names that ``twin_kvm.Flow`` calls; adds up keyhole maps and misses by side."""
 
     def __init__(self, memory: GuestMemory) -> None:
         self.levels = memory.scenario.levels
@@ -55,7 +57,7 @@ class CountingModule:
     def accept(self, gpa: int, level: int) -> int:
         result = self.module.tdg_mem_page_accept(0, gpa | level)
         self._add(GUEST_MAPS, result.events)
-        return tw.EXIT if result.exit else result.rax
+        return twin_words.EXIT if result.exit else result.rax
 
     def has_table(self, gpa: int, level: int) -> bool:
         entry = self.module.sept_entry(0, gpa, level)
@@ -73,14 +75,14 @@ def run_exact(memory: GuestMemory, interface: str) -> dict[int, int]:
     for region in memory.layout.regions():
         behind, use = memory.region(region)
         causes = refusal_causes(POLICIES[interface], describe(behind, use), True)
-        flow = tw.Flow(
+        flow = twin_kvm.Flow(
             module,
             lambda gfn, pfn=behind.pfn: int(pfn[gfn % REGION]),
             lambda gfn, causes=causes: int(causes[gfn % REGION // 512] == MAPPED_2M),
         )
-        gfns = (region * REGION + np.flatnonzero(use == tw.ASKED)).tolist()
+        gfns = (region * REGION + np.flatnonzero(use == twin_refusals.ASKED)).tolist()
         chunks = chunk_order(scenario.order, region, scenario.seed, 1) + region * 256
-        tw.populate(flow, gfns, None if guest.one_range else chunks.tolist(), guest.prefault)
+        twin_kvm.populate(flow, gfns, None if guest.one_range else chunks.tolist(), guest.prefault)
     return module.counts
 
 
