@@ -61,9 +61,9 @@ COUNTS = KEYHOLE_COUNTERS + 1
 
 _LEVELS = 5
 _TABLES = 3
-KEYS = 3 * 2 * 2 * _LEVELS * _LEVELS * 2 * 2 * _TABLES
+KEYS = 3 * 2 * 2 * _LEVELS * _LEVELS * 2 * 2 * 2 * _TABLES
 """Rows of ``memo``: mode, level, level of the range before, lowest table, lowest table walked to, same PAMT_2M and
-PAMT_1G page as the range before, table page."""
+PAMT_1G page as the range before, same PAMT_1G page as the TDR, table page."""
 
 _SAMPLED_FIRST, _SAMPLED_EACH = 4, 64
 """Of the ranges that are no run, the first few and then every 64th are replayed."""
@@ -161,7 +161,8 @@ def _find_key(pages, pfn, previous, level, level_before, lowest, walked, mode):
     kind = 0 if table == pages[TDR] >> 8 else 1 if table == (pages[0] - 1) >> 8 else 2
     key = ((mode * 2 + level) * 2 + level_before) * _LEVELS + lowest
     key = (key * _LEVELS + walked) * 2 + (pfn >> 17 == previous >> 17)
-    return (key * 2 + (pfn >> 26 == previous >> 26)) * _TABLES + kind
+    key = (key * 2 + (pfn >> 26 == previous >> 26)) * 2 + (pfn >> 26 == pages[TDR] >> 26)
+    return key * _TABLES + kind
 
 
 @njit

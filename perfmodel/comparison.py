@@ -51,6 +51,7 @@ def compare(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
+    every_region: bool = False,
 ) -> Comparison:
     """Populate the guest of ``scenario`` under each of its interfaces.
 
@@ -63,13 +64,15 @@ def compare(
         Default: one a core. Changes nothing in the result but ``model_seconds``.
     progress : callable, optional
         Called with regions done and in all.
+    every_region : bool
+        Run regions that are alike one by one too; changes nothing in the result but ``model_seconds``.
 
     Raises
     ------
     InputError
         The scenario cannot be run; one line says what would be accepted.
     """
-    done = execute(scenario, parameters, threads=threads, progress=progress)
+    done = execute(scenario, parameters, threads=threads, progress=progress, every_region=every_region)
     first = done.rows[0].interface
     ratios = [
         Ratio(row.interface, first, **_ratio(units, done.ledgers[0], done.parameters, scenario.seed))
@@ -84,9 +87,10 @@ def run(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
+    every_region: bool = False,
 ) -> Run:
     """Do what :func:`compare` does and return counters and ledgers too, without ratios."""
-    done = execute(scenario, parameters, threads=threads, progress=progress)
+    done = execute(scenario, parameters, threads=threads, progress=progress, every_region=every_region)
     runs = []
     for row, counters, units in zip(done.rows, done.counters, done.ledgers, strict=True):
         by_stage: dict[str, dict[str, int]] = {}
@@ -102,6 +106,7 @@ def execute(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
+    every_region: bool = False,
 ) -> Outcome:
     """Run and price ``scenario``: the common part of :func:`compare` and :func:`run`."""
     parameters = parameters or load_parameters()
@@ -109,7 +114,7 @@ def execute(
     scenario = memory.scenario
     names = able_interfaces(scenario.interfaces, memory.backing.has_struct_page, scenario.backing)
     policies = [POLICIES[name] for name in names]
-    tallies = populate_guest(memory, policies, threads, progress)
+    tallies = populate_guest(memory, policies, threads, progress, every_region)
     counters = [priced_counters(t, p, scenario.flush_first_page_only) for t, p in zip(tallies, policies, strict=True)]
     ledgers = [ledger(c) for c in counters]
     prices = price_many(ledgers, parameters, seed=scenario.seed)

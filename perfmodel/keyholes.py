@@ -16,6 +16,9 @@ from perfmodel.guests import Guest
 from perfmodel.orders import by_vcpu
 from perfmodel.scenario import Scenario
 
+_BEYOND_TDR = 1024
+"""Pages from the first region's table pages to those of a later one: no longer in one PAMT_4K page with the TDR."""
+
 
 class KeyholeReplay:
     """Replays regions; one per thread.
@@ -45,7 +48,6 @@ class KeyholeReplay:
         region: int,
         ordinal: int,
         held: int,
-        given: int,
         behind: RegionBacking,
         use: npt.NDArray[np.uint8],
         facts: RangeFacts,
@@ -60,8 +62,6 @@ class KeyholeReplay:
             How many regions went before.
         held : int
             Level of the lowest entry above the region that the regions before it left.
-        given : int
-            Table pages given to this region; those before it are taken to have got as many each.
         levels : ndarray of int64, shape (512,)
             Level that KVM maps each 2M range at.
         chunks : ndarray of int64, shape (256,)
@@ -77,10 +77,11 @@ class KeyholeReplay:
         for mode in self._passes:
             missing = walked = 1 if mode == ACCEPT else held
             begin = GOES_ON if mode == ACCEPT else WARM if ordinal else COLD
+            shift = _BEYOND_TDR if ordinal else 0
             for ranges in self._orders(mode, chunks):
                 replay_region(
                     self._keyholes, tables, region * REGION_PAGES, behind.pfn, use, facts.asked, run, levels, ranges,
-                    missing, walked, Turn(mode, begin, ordinal * given, self._exact), self._memo, self._pages,
+                    missing, walked, Turn(mode, begin, shift, self._exact), self._memo, self._pages,
                     self._counts,
                 )  # fmt: skip
                 if facts.asked[ranges].any():

@@ -3,10 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ from perfmodel.keyholes import KeyholeReplay
 from perfmodel.memory import GuestMemory
 from perfmodel.orders import chunk_order
 from perfmodel.policies.contract import Policy
+from perfmodel.recognition import RegionTurn, merge_alike, region_turns
 from perfmodel.refusals import CAUSES, MAPPED_2M, NOT_ASKED, refusal_causes
 from perfmodel.td_tables import TdTables
 
@@ -78,13 +78,14 @@ class Tally:
         """4K pages mapped."""
         return self.leaves_4k + PAGES_PER_RANGE * self.leaves_2m
 
-    def add(self, other: "Tally") -> None:
-        """Add the counts of another part of the guest."""
-        self.counts += other.counts
-        self.refused += other.refused
-        self.keyholes += other.keyholes
-        for name in ("leaves_4k", "leaves_2m", "asked", "refused_pages", "shared", "ranges", "folios", "model_seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+    def add(self, other: "Tally", times: int = 1) -> None:
+        """Add the counts of another part of the guest, or of several that are alike."""
+        self.counts += other.counts * times
+        self.refused += other.refused * times
+        self.keyholes += other.keyholes * times
+        for name in ("leaves_4k", "leaves_2m", "asked", "refused_pages", "shared", "ranges", "folios"):
+            setattr(self, name, getattr(self, name) + getattr(other, name) * times)
+        self.model_seconds += other.model_seconds
 
     def check(self) -> None:
         """Hold the run against the laws of conservation; raise :class:`ModelError` where one is broken."""
@@ -101,40 +102,6 @@ class Tally:
         broken = [law for law, holds in laws.items() if not holds]
         if broken:
             raise ModelError(f"conservation broken: {'; '.join(broken)}; counts {count}")
-
-
-class RegionTurn(NamedTuple):
-    """A region, and how far the tables above it exist when its turn comes in GFN order.
-
-    Attributes
-    ----------
-    region : int
-    link_above : int or None
-        Level of the lowest entry that an earlier region's tables already hold; None where only the root does.
-    ordinal : int
-        How many regions with private pages come before.
-    """
-
-    region: int
-    link_above: int | None
-    ordinal: int = 0
-
-
-def region_turns(memory: GuestMemory) -> Iterator[RegionTurn]:
-    """Yield the guest's regions, ascending, with what the regions before them have left.
-
-    A table of entries at level ``n`` covers ``512 ** (n - 1)`` regions. It comes with the first private page in
-    them, so a region that asks for nothing leaves none.
-    """
-    upper_levels = range(2, memory.scenario.levels - 1)
-    before = -1
-    ordinal = 0
-    for region in memory.layout.regions():
-        held = [level for level in upper_levels if before >> (9 * (level - 1)) == region >> (9 * (level - 1))]
-        yield RegionTurn(region, min(held, default=None), ordinal)
-        if len(held) == len(upper_levels) or memory.asks(region):
-            before = region
-            ordinal += 1
 
 
 def describe(behind: RegionBacking, use: npt.NDArray[np.uint8]) -> RangeFacts:
@@ -177,7 +144,6 @@ class RegionRunner:
                 turn.region,
                 turn.ordinal,
                 held,
-                int(part.counts[SEPT_ADD]),
                 behind,
                 use,
                 facts,
@@ -192,7 +158,7 @@ class RegionRunner:
             part.folios = int(folios) if self._memory.backing.has_struct_page else 0
             self._window.clear()
             part.model_seconds = time.perf_counter() - start
-            tally.add(part)
+            tally.add(part, turn.times)
 
 
 def populate(
@@ -257,6 +223,7 @@ def populate_guest(
     policies: Sequence[Policy],
     threads: int | None = None,
     progress: Progress | None = None,
+    every_region: bool = False,
 ) -> list[Tally]:
     """Populate the whole guest under every policy.
 
@@ -268,6 +235,8 @@ def populate_guest(
         Default: one a core. The counts do not depend on it.
     progress : callable, optional
         Called from this thread with regions done and in all.
+    every_region : bool
+        Run regions that are alike one by one too. The counts do not depend on it.
 
     Returns
     -------
@@ -275,7 +244,7 @@ def populate_guest(
         One a policy, checked against the laws of conservation.
     """
     regions = list(memory.layout.regions())
-    turns = region_turns(memory)
+    turns = region_turns(memory) if every_region else iter(merge_alike(memory, region_turns(memory)))
     lock, stop, done = threading.Lock(), threading.Event(), [0]
 
     def work() -> list[Tally]:
@@ -286,7 +255,7 @@ def populate_guest(
             if turn is None:
                 break
             runner.run(turn)
-            done[0] += 1  # only for the display
+            done[0] += turn.times  # only for the display
         return runner.tallies
 
     if progress:

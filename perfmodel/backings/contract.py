@@ -45,6 +45,10 @@ class Backing(Protocol):
         """Return the pages behind GFNs ``index * REGION_PAGES`` and following."""
         ...
 
+    def like_others(self, index: int) -> int | None:
+        """Return the block behind region ``index`` if every region lies in its block as all others do, else None."""
+        ...
+
     def blocks(self) -> npt.NDArray[np.int64]:
         """Return the sorted numbers (HPA >> 30) of the 1 GiB blocks that hold the guest's pages."""
         ...

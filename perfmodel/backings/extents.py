@@ -65,6 +65,9 @@ class ExtentMap:
             pfn[edges[gap] : edges[gap + 1]] = NO_PFN
         return RegionBacking(pfn, np.repeat(order, length))
 
+    def like_others(self, index: int) -> None:
+        """Return None: no two regions are known to be alike."""
+
     def blocks(self) -> Pages:
         """Return the sorted numbers of the 1 GiB blocks (HPA >> 30) that hold pages."""
         first = self.pfn >> 18
@@ -125,6 +128,9 @@ class ExtentsBacking:
     def region(self, index: int) -> RegionBacking:
         """Return the pages behind region ``index``."""
         return self.map.region(index)
+
+    def like_others(self, index: int) -> None:
+        """Return None: no two regions are known to be alike."""
 
     def blocks(self) -> Pages:
         """Return the sorted numbers of the 1 GiB blocks that hold the guest's pages."""

@@ -99,6 +99,9 @@ class HostBacking:
         """Return the pages behind region ``index``."""
         return self.map.region(index)
 
+    def like_others(self, index: int) -> None:
+        """Return None: no two regions are known to be alike."""
+
     def blocks(self) -> Pages:
         """Return the sorted numbers of the 1 GiB blocks that hold the guest's pages."""
         return self.map.blocks()

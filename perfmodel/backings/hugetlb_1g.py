@@ -14,6 +14,7 @@ class Hugetlb1GBacking(OneBlockBacking):
     """Each region is one folio."""
 
     name = "hugetlb-1g"
+    uniform = True
 
     def _fill(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
         return _OFFSETS, _ORDER

@@ -23,6 +23,8 @@ class OneBlockBacking:
 
     name: str
     has_struct_page = True
+    uniform = False
+    """Whether all blocks are filled alike."""
 
     def __init__(self, guest: GuestLayout, seed: int = 0) -> None:
         self._regions = np.fromiter(guest.regions(), np.int64)
@@ -34,9 +36,15 @@ class OneBlockBacking:
 
     def region(self, index: int) -> RegionBacking:
         """Return the pages behind region ``index``."""
-        ordinal = int(np.searchsorted(self._regions, index))
         offsets, folio_order = self._fill(index)
-        return RegionBacking((FIRST_BLOCK + ordinal) * BLOCK_PAGES + offsets, folio_order)
+        return RegionBacking(self._block(index) * BLOCK_PAGES + offsets, folio_order)
+
+    def like_others(self, index: int) -> int | None:
+        """Return the block behind region ``index`` if all are filled alike."""
+        return self._block(index) if self.uniform else None
+
+    def _block(self, index: int) -> int:
+        return FIRST_BLOCK + int(np.searchsorted(self._regions, index))
 
     def _fill(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
         """Return each page's offset in the region's block and the order of its folio."""

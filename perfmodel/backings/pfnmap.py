@@ -14,6 +14,7 @@ class PfnmapBacking(OneBlockBacking):
     """One contiguous run; no folios."""
 
     name = "pfnmap"
+    uniform = True
     has_struct_page = False
 
     def _fill(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:

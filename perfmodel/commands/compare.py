@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 @add_options(SCENARIO_OPTIONS, PARAMETER_OPTIONS, RUN_OPTIONS)
 def compare_command(**given: Any) -> None:
     """Populate a TD's private memory under each interface: counts, time and its interval side by side."""
-    scenario, parameters, threads, json_path = _prepare(given)
+    scenario, parameters, how, json_path = _prepare(given)
     from perfmodel.comparison import compare
     from perfmodel.result import to_json
     from perfmodel.show import print_comparison
 
     with progress_bar("regions of 1 GiB", _announce) as progress:
-        result = compare(scenario, parameters, threads=threads, progress=progress)
+        result = compare(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [row.interface for row in result.rows], result.notes)
     if json_path != "-":
         print_comparison(result)
@@ -41,13 +41,13 @@ def compare_command(**given: Any) -> None:
 @add_options(SCENARIO_OPTIONS, PARAMETER_OPTIONS, RUN_OPTIONS)
 def run_command(**given: Any) -> None:
     """Do what compare does and show the whole ledger: units of work and time, stage by stage."""
-    scenario, parameters, threads, json_path = _prepare(given)
+    scenario, parameters, how, json_path = _prepare(given)
     from perfmodel.comparison import run
     from perfmodel.result import to_json
     from perfmodel.show import print_run
 
     with progress_bar("regions of 1 GiB", _announce) as progress:
-        result = run(scenario, parameters, threads=threads, progress=progress)
+        result = run(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [r.row.interface for r in result.runs], result.notes)
     if json_path != "-":
         print_run(result, parameters)
@@ -58,12 +58,13 @@ def _announce() -> None:
     announce_compilation("populate.populate_region", 15)
 
 
-def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, int | None, str | None]":
+def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
     threads, json_path = given.pop("threads"), given.pop("json_path")
+    how = {"threads": threads, "every_region": given.pop("every_region")}
     if threads is not None and not 1 <= threads <= 1024:
         raise InputError(f"threads {threads}: accepted is a whole number from 1 to 1024")
     check_writable(json_path)
-    return build_scenario(given), build_parameters(given), threads, json_path
+    return build_scenario(given), build_parameters(given), how, json_path
 
 
 def _say_what_is_missing(

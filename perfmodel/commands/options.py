@@ -74,6 +74,8 @@ PARAMETER_OPTIONS = [
 
 RUN_OPTIONS = [
     click.option("--threads", metavar="N", type=int, help="Threads; no result depends on it. [default: one a core]"),
+    click.option("--every-region", is_flag=True,
+                 help="Run regions of 1 GiB that are alike one by one too; no result depends on it."),
     click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for stdout."),
 ]  # fmt: skip
 

@@ -15,7 +15,8 @@ from perfmodel.layout import GuestLayout, Slot
 from perfmodel.memory import GuestMemory
 from perfmodel.platform import Platform
 from perfmodel.policies import POLICIES
-from perfmodel.populate import RegionTurn, describe, populate, populate_guest
+from perfmodel.populate import describe, populate, populate_guest
+from perfmodel.recognition import RegionTurn
 from perfmodel.refusals import refusal_causes
 from perfmodel.result import Row
 from perfmodel.shattering import Shattering

@@ -22,7 +22,8 @@ from perfmodel.orders import chunk_order
 from perfmodel.platform import Platform
 from perfmodel.policies import POLICIES
 from perfmodel.policies.contract import Policy
-from perfmodel.populate import RegionRunner, Tally, describe, populate, populate_guest, region_turns
+from perfmodel.populate import RegionRunner, Tally, describe, populate, populate_guest
+from perfmodel.recognition import region_turns
 from perfmodel.refusals import refusal_causes
 from perfmodel.shattering import Shattering
 from perfmodel.td_tables import TdTables
