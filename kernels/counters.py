@@ -45,8 +45,35 @@ class ChangeCounter(IntEnum):
     DEMOTE = COUNTERS + 6
 
 
-ALL_COUNTERS = COUNTERS + len(ChangeCounter)
-"""Length of ``counts`` of the batches that change what is mapped."""
+_CHANGES = COUNTERS + len(ChangeCounter)
+
+
+class LifeCounter(IntEnum):
+    """The rest of a TD's life: what KVM, guest_memfd and the guest do around the calls, behind the others."""
+
+    MR_EXTEND = _CHANGES  # TDH.MR.EXTEND, 256 bytes each
+    MEM_TRACK = _CHANGES + 1
+    KICK = _CHANGES + 2  # kvm_make_all_cpus_request(KVM_REQ_OUTSIDE_GUEST_MODE)
+    PAGE_WBINVD = _CHANGES + 3  # TDH.PHYMEM.PAGE.WBINVD, 4K each
+    RECLAIM_4K = _CHANGES + 4  # TDH.PHYMEM.PAGE.RECLAIM by size of the page
+    RECLAIM_2M = _CHANGES + 5
+    RESET_PAGE = _CHANGES + 6  # tdx_quirk_reset_paddr of 4K: 64 MOVDIR64B, X86_BUG_TDX_PW_MCE only
+    MAP_GPA = _CHANGES + 7  # chunks of up to 2 MiB of a MapGPA: TD exit, userspace and back, entry
+    SET_ATTRIBUTES = _CHANGES + 8  # attribute changes, each with its invalidation under mmu_lock for write
+    WRITE_LOCK = _CHANGES + 9  # mmu_lock taken for write
+    FOLIO_SPLIT = _CHANGES + 10  # folios that guest_memfd split
+    GUEST_INHIBIT = _CHANGES + 11  # 2M ranges marked because the guest accepted at 4K
+    VIRTUALIZATION_EXCEPTION = _CHANGES + 12  # #VE that the guest took for a PENDING page
+    PUNCH_HOLE = _CHANGES + 13  # fallocate(PUNCH_HOLE) of guest_memfd
+    PAMT_ADD = _CHANGES + 14  # TDH.PHYMEM.PAMT.ADD: a pair of pages for 2 MiB of host memory
+    PAMT_REMOVE = _CHANGES + 15
+    PAMT_GET = _CHANGES + 16  # tdx_pamt_get: a 4K leaf or an S-EPT page takes a reference
+    PAMT_PUT = _CHANGES + 17
+    PAMT_LOCK = _CHANGES + 18  # global pamt_lock taken
+
+
+ALL_COUNTERS = _CHANGES + len(LifeCounter)
+"""Length of ``counts`` of all batches but those that only populate."""
 
 TD_EXIT = int(Counter.TD_EXIT)
 VP_ENTER = int(Counter.VP_ENTER)
@@ -72,3 +99,22 @@ ALREADY_BLOCKED = int(ChangeCounter.ALREADY_BLOCKED)
 REMOVE_4K = int(ChangeCounter.REMOVE_4K)
 REMOVE_2M = int(ChangeCounter.REMOVE_2M)
 DEMOTE = int(ChangeCounter.DEMOTE)
+MR_EXTEND = int(LifeCounter.MR_EXTEND)
+MEM_TRACK = int(LifeCounter.MEM_TRACK)
+KICK = int(LifeCounter.KICK)
+PAGE_WBINVD = int(LifeCounter.PAGE_WBINVD)
+RECLAIM_4K = int(LifeCounter.RECLAIM_4K)
+RECLAIM_2M = int(LifeCounter.RECLAIM_2M)
+RESET_PAGE = int(LifeCounter.RESET_PAGE)
+MAP_GPA = int(LifeCounter.MAP_GPA)
+SET_ATTRIBUTES = int(LifeCounter.SET_ATTRIBUTES)
+WRITE_LOCK = int(LifeCounter.WRITE_LOCK)
+FOLIO_SPLIT = int(LifeCounter.FOLIO_SPLIT)
+GUEST_INHIBIT = int(LifeCounter.GUEST_INHIBIT)
+VIRTUALIZATION_EXCEPTION = int(LifeCounter.VIRTUALIZATION_EXCEPTION)
+PUNCH_HOLE = int(LifeCounter.PUNCH_HOLE)
+PAMT_ADD = int(LifeCounter.PAMT_ADD)
+PAMT_REMOVE = int(LifeCounter.PAMT_REMOVE)
+PAMT_GET = int(LifeCounter.PAMT_GET)
+PAMT_PUT = int(LifeCounter.PAMT_PUT)
+PAMT_LOCK = int(LifeCounter.PAMT_LOCK)

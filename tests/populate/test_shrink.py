@@ -30,6 +30,7 @@ from kernels.counters import (
     WALK_READS_HOST,
     ChangeCounter,
     Counter,
+    LifeCounter,
 )
 from kernels.demote import demote_region
 from kernels.fault import LINES, fault
@@ -193,7 +194,7 @@ def check(case: Case) -> list[int]:
         counts, expected = np.zeros((2, ALL_COUNTERS), np.int64)
         statuses.append(bulk(many, step, counts))
         assert statuses[-1] == single(both, step, expected)
-        names = [c.name for c in (*Counter, *ChangeCounter)]
+        names = [c.name for c in (*Counter, *ChangeCounter, *LifeCounter)]
         assert dict(zip(names, counts.tolist(), strict=True)) == dict(zip(names, expected.tolist(), strict=True))
     bridge.assert_equal_tables(many, both.held)
     both.assert_equal()
