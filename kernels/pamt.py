@@ -5,6 +5,7 @@ Source: Intel TDX module, tag TDX_1.5.01, ``pamt_manager.c`` (``pamt_walk``, ``p
 
 import numpy as np
 
+from kernels.bulk import BLOCK, INDEXED_PER_FRAME, run_length, span, window_of
 from kernels.jit import njit, step
 from kernels.locks import pass_exclusive, pass_promoted, pass_shared
 from kernels.pamt_entry import (
@@ -27,6 +28,8 @@ from kernels.tables import TD_TDR_PFN
 
 _NDA = np.uint64(PT_NDA)
 _PFN_BITS = 40  # HPAs end at 2^52
+_FRAME, _IN_FRAME = np.uint64(9), np.uint64(511)
+_BLOCK_SHIFT, _REG = np.uint64(18), np.uint64(PT_REG << 16)
 
 
 @step
@@ -63,7 +66,80 @@ def lookup(tables, pfn):
 
 
 @njit
-def lookup_many(tables, pfns, levels, words):
+def _lookup_each(tables, pfns, levels, words):
+    for i in range(pfns.size):
+        levels[i], words[i, 0], words[i, 1] = lookup(tables, pfns[i])
+
+
+@njit
+def _index_frames(tables, first, frames):
+    """Say for ``frames.size`` neighbouring 2M frames, from number ``first`` on, where their PAMT_4K entries begin.
+
+    In units of 512 entries; -1 where those do not count.
+    """
+    for k in range(frames.size):
+        pfn = (first + k) << 9
+        level, _, _ = lookup(tables, pfn)
+        frames[k] = find_slot(tables, pfn) * ENTRIES_2M_PER_BLOCK + ((pfn >> 9) & 511) if level == 0 else -1
+
+
+@njit
+def _copy_entries(entries, words):
+    for i in range(words.shape[0]):
+        words[i, 0] = entries[i, 0]
+        words[i, 1] = entries[i, 1]
+
+
+@njit
+def _read_4k(pamt_4k, pfns, first, frames, words):
+    """Read each PAMT_4K entry as if it counted; return whether it does everywhere.
+
+    First all places, then all entries: the second loop is so short that many of its misses overlap.
+    """
+    origin, signs = np.uint64(first), np.int32(0)
+    for i in range(pfns.size):
+        pfn = np.uint64(pfns[i])
+        frame = frames[(pfn >> _FRAME) - origin]
+        signs |= frame
+        words[i, 0] = (np.uint64(max(frame, np.int32(0))) << _FRAME) | (pfn & _IN_FRAME)
+    for i in range(pfns.size):
+        at = words[i, 0]
+        words[i, 0] = pamt_4k[at, 0]
+        words[i, 1] = pamt_4k[at, 1]
+    return signs >= 0
+
+
+@njit
+def _read_2m(tables, pfns, words):
+    """Read each PAMT_2M entry as if it counted; return whether it does everywhere."""
+    lowest, highest = span(pfns, 18)
+    if lowest < 0 or highest >= tables.slot.size:
+        return False
+    for block in range(lowest, highest + 1):
+        if tables.slot[block] < 0 or page_type(tables.pamt_1g[block, 0]) == PT_REG:
+            return False
+    differ = np.uint64(0)
+    for i in range(pfns.size):
+        pfn = np.uint64(pfns[i])
+        slot = np.uint64(tables.slot[pfn >> _BLOCK_SHIFT])
+        at = (slot << _FRAME) | ((pfn >> _FRAME) & _IN_FRAME)
+        words[i, 0] = word = tables.pamt_2m[at, 0]
+        words[i, 1] = tables.pamt_2m[at, 1]
+        differ |= word ^ _REG
+    return differ & TYPE_MASK == 0
+
+
+@njit
+def _all_reg(words):
+    """Whether all entries in ``words`` are of type REG."""
+    differ = np.uint64(0)
+    for i in range(words.shape[0]):
+        differ |= words[i, 0] ^ _REG
+    return differ & TYPE_MASK == 0
+
+
+@njit
+def lookup_many(tables, pfns, levels, words, frames):
     """Look ``pfns`` (int64, shape (n,)) up.
 
     Parameters
@@ -74,12 +150,40 @@ def lookup_many(tables, pfns, levels, words):
         Out: level of the entry, -1 outside every initialised TDMR.
     words : ndarray of uint64, shape (n, 2)
         Out: the entry.
+    frames : ndarray of int32, shape (m,)
+        Scratch for an index of 2M frames. 4K pages that spread over at most ``m`` of them, counted in whole GiB, are
+        looked up through it, others one by one. 512 a GiB of host memory hold all.
     """
-    for i in range(pfns.size):
-        level, word0, word1 = lookup(tables, pfns[i])
-        levels[i] = level
-        words[i, 0] = word0
-        words[i, 1] = word1
+    held, first, allowed, start = frames[:0], np.int64(0), INDEXED_PER_FRAME * pfns.size, 0
+    while start < pfns.size:
+        level, _, _ = lookup(tables, pfns[start])
+        run = run_length(pfns[start:], level) if level == 0 or level == 1 else 0
+        some = slice(start, start + (run if run > 0 else min(BLOCK, pfns.size - start)))
+        block, found = pfns[some], words[some]
+        alike = False
+        if level == 1 and run > 0:
+            at = find_slot(tables, block[0]) * ENTRIES_2M_PER_BLOCK + ((block[0] >> 9) & 511)
+            _copy_entries(tables.pamt_2m[at:], found)
+            alike = _all_reg(found)
+        elif level == 1:
+            alike = _read_2m(tables, block, found)
+        elif level == 0:
+            lowest, highest = span(block[:1] if run > 0 else block, 9)
+            indexed = lowest >= first and highest < first + held.size
+            begin, count = window_of(lowest, highest)
+            if not indexed and count <= min(frames.size, allowed):
+                indexed, held, first, allowed = True, frames[:count], begin, allowed - count
+                _index_frames(tables, first, held)
+            if indexed and run > 0:
+                _copy_entries(tables.pamt_4k[held[lowest - first] * 512 + (block[0] & 511) :], found)
+                alike = True
+            elif indexed:
+                alike = _read_4k(tables.pamt_4k, block, first, held, found)
+        if alike:
+            levels[some] = level
+        else:
+            _lookup_each(tables, block, levels[some], found)
+        start += block.size
 
 
 @njit

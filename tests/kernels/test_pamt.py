@@ -4,9 +4,12 @@ import bridge
 import numpy as np
 import pytest
 import twin_words as tw
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from twin_td import Twin
 
 from kernels.pamt import find_slot, lookup, lookup_many
+from kernels.pamt_entry import make_entry
 from perfmodel.host.tdmr import Tdmr
 from perfmodel.platform import Platform
 from perfmodel.td_tables import TdTables
@@ -46,7 +49,7 @@ def test_single_and_bulk_lookup(pair: tuple[TdTables, Twin]) -> None:
     held, twin = pair
     pfns = np.array([hpa >> 12 for hpa in HPAS], np.int64)
     levels, words = np.full(pfns.size, 9, np.int8), np.full((pfns.size, 2), 9, np.uint64)
-    lookup_many(held.tables, pfns, levels, words)
+    lookup_many(held.tables, pfns, levels, words, np.empty(0, np.int32))
     seen = set()
     for i, hpa in enumerate(HPAS):
         found = twin.lookup(hpa)
@@ -56,6 +59,54 @@ def test_single_and_bulk_lookup(pair: tuple[TdTables, Twin]) -> None:
         seen.add((level, entry.type))
     assert seen == {(2, tw.REG), (1, tw.REG), (0, tw.REG), (0, tw.NDA), (0, tw.RSVD), (0, tw.TDR), (0, tw.TDCX),
                     (-1, tw.NDA)}  # fmt: skip
+
+
+PARTS = st.lists(
+    st.tuples(st.sampled_from([hpa >> 12 for hpa in HPAS]), st.integers(-600, 600), st.sampled_from([1, 3, 512]),
+              st.integers(1, 1200)), min_size=1, max_size=6
+)  # fmt: skip
+"""Runs of frames around a place: start, offset, distance, number."""
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=PARTS, scratch=st.sampled_from([0, 512, 4096]), shuffle=st.booleans(), repeat=st.sampled_from([1, 9]),
+       mapped_2m=st.booleans())  # fmt: skip
+def test_many_in_any_order(
+    pair: tuple[TdTables, Twin],
+    parts: list[tuple[int, int, int, int]],
+    scratch: int,
+    shuffle: bool,
+    repeat: int,
+    mapped_2m: bool,
+) -> None:
+    """Runs and scattered frames of every level, inside the index and outside, and outside every TDMR."""
+    held, twin = pair
+    first = int(held.tables.slot[bridge.FIRST_BLOCK + 2]) * 512  # the third block: 2M pages, or what was there
+    before = held.tables.pamt_2m.copy()
+    if mapped_2m:
+        held.tables.pamt_2m[first + 1 : first + 512, 0] = make_entry(tw.REG, 5)
+        held.tables.pamt_2m[first + 1 : first + 512, 1] = np.arange(511)
+    pfns = np.concatenate([start + offset + np.arange(n) * apart for start, offset, apart, n in parts] * repeat)
+    if shuffle:
+        np.random.default_rng(0).shuffle(pfns)
+    levels, words = np.full(pfns.size, 9, np.int8), np.full((pfns.size, 2), 9, np.uint64)
+    lookup_many(held.tables, pfns, levels, words, np.full(scratch, 7, np.int32))
+    in_third = (BASE >> 12) + (2 << 18)
+    for pfn in np.unique(pfns).tolist():
+        found = twin.lookup(pfn << 12) if pfn >= 0 else None
+        level, entry = found if found else (-1, tw.PamtEntry())
+        expected = (level, *entry.words)
+        if mapped_2m and in_third + 512 <= pfn < in_third + (1 << 18):
+            expected = (1, *entry_2m(held, first, pfn))
+        where = np.flatnonzero(pfns == pfn)
+        assert set(levels[where].tolist()) == {expected[0]}, hex(pfn)
+        assert np.unique(words[where], axis=0).tolist() == [list(expected[1:])], hex(pfn)
+    held.tables.pamt_2m[:] = before
+
+
+def entry_2m(held: TdTables, first: int, pfn: int) -> list[int]:
+    """Return the PAMT_2M entry above ``pfn``, in the block whose entries start at ``first``."""
+    return held.tables.pamt_2m[first + (pfn >> 9) % 512].tolist()
 
 
 def test_outside_every_tdmr(pair: tuple[TdTables, Twin]) -> None:

@@ -27,6 +27,7 @@ from kernels.pamt import lookup_many
 from kernels.pamt_entry import make_entry, owner_pfn
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
 from kernels.shrink import block_region, remove_region, tdh_mem_page_remove, tdh_mem_range_block
+from kernels.touch import BATCH, touch_many
 from kernels.walk import walk_many
 from perfmodel import Scenario, compare
 
@@ -75,8 +76,9 @@ def test_the_one_decorator(path: Path, node: ast.FunctionDef) -> None:
     assert {n.module for n in imports if any(a.name == decorator for a in n.names)} == {"kernels.jit"}
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name != "jit.py"], ids=module_of)
-def test_numba_is_imported_in_one_place(path: Path) -> None:
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in ("jit.py", "prefetch.py")], ids=module_of)
+def test_numba_is_imported_in_two_places(path: Path) -> None:
+    """Where kernels are compiled, and where an instruction that Python cannot spell is made for them."""
     for node in ast.walk(parsed(path)):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -101,8 +103,8 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
         ), f"line {inner.lineno}"
 
 
-TYPED_MODULES = {"build", "census", "demote", "fault", "pamt", "pamt_entry", "populate", "ranges", "seamcall",
-                 "sept_entry", "shrink", "tables", "transitions", "walk"}  # fmt: skip
+TYPED_MODULES = {"build", "bulk", "census", "demote", "fault", "pamt", "pamt_entry", "populate", "ranges", "seamcall",
+                 "sept_entry", "shrink", "tables", "touch", "transitions", "walk"}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
 
 TYPED = [(module, name) for module, name in KERNELS if module in TYPED_MODULES]
@@ -128,8 +130,10 @@ def run_entry_points() -> None:
     compare(Scenario(memory="6MiB"))
     held = bridge.make_tables()
     tables, one = held.tables, np.zeros(1, np.int64)
-    walk_many(tables, one, 0, np.zeros(1, np.int8), np.zeros(1, np.uint64), np.zeros(1, np.uint8))
-    lookup_many(tables, one, np.zeros(1, np.int8), np.zeros((1, 2), np.uint64))
+    index = np.zeros(512, np.int32)
+    walk_many(tables, one, 0, np.zeros(1, np.int8), np.zeros(1, np.uint64), np.zeros(1, np.uint8), index)
+    lookup_many(tables, one, np.zeros(1, np.int8), np.zeros((1, 2), np.uint64), index)
+    touch_many(tables, one[:0], one[:0], 0, np.zeros(2 * BATCH, np.int64), one, one)
     tdh_mem_sept_add(tables, 0, 3, 100)
     tdh_mem_page_aug(tables, 0, 0, 1 << 20)
     tdg_mem_page_accept(tables, 0, 0)

@@ -86,7 +86,7 @@ def test_many_equals_one_at_a_time(levels: int, level: int) -> None:
     gfns = np.array([gpa >> 12 for gpa in PLACES], np.int64)
     n = gfns.size
     reached, entries, states = np.full(n, -9, np.int8), np.zeros(n, np.uint64), np.zeros(n, np.uint8)
-    walk_many(held.tables, gfns, level, reached, entries, states)
+    walk_many(held.tables, gfns, level, reached, entries, states, np.empty(0, np.int32))
     for i, gpa in enumerate(PLACES):
         at, table, index = twin.at(gpa, level)
         raw = twin.pages[table][index]
@@ -102,3 +102,48 @@ def test_any_walk(data: st.DataObject) -> None:
     level = data.draw(st.integers(0, levels - 1))
     reached, row, index, _ = walk(held.tables, gpa >> 12, level)
     assert (reached, (held.tables.sept_pfn + row) << 12, index) == twin.at(gpa, level)
+
+
+REGIONS = st.sampled_from([gpa >> 12 for gpa in PLACES])
+GFNS = st.lists(
+    st.tuples(REGIONS, st.integers(0, 1023), st.sampled_from([1, 3, 512]), st.integers(1, 1200)), min_size=1, max_size=6
+)
+"""Runs of pages from a place on: start, offset, distance, number."""
+
+
+@settings(deadline=None, max_examples=60)
+@given(levels=st.sampled_from([4, 5]), level=st.integers(0, 3), parts=GFNS, scratch=st.sampled_from([0, 512, 4096]),
+       shuffle=st.booleans(), repeat=st.sampled_from([1, 9]))  # fmt: skip
+def test_many_in_any_order(
+    levels: int, level: int, parts: list[tuple[int, int, int, int]], scratch: int, shuffle: bool, repeat: int
+) -> None:
+    """Runs and scattered pages, with tables, without, and with blocked ones, inside the index and outside."""
+    held, twin = tree(levels)
+    gfns = np.concatenate([first + offset + np.arange(n) * apart for first, offset, apart, n in parts] * repeat)
+    gfns &= (1 << 35) - 1
+    if shuffle:
+        np.random.default_rng(0).shuffle(gfns)
+    n = gfns.size
+    reached, entries, states = np.full(n, -9, np.int8), np.zeros(n, np.uint64), np.zeros(n, np.uint8)
+    walk_many(held.tables, gfns, level, reached, entries, states, np.full(scratch, 7, np.int32))
+    expected = {}
+    for gfn in np.unique(gfns).tolist():
+        at, table, index = twin.at(gfn << 12, level)
+        raw = twin.pages[table][index]
+        expected[gfn] = (at, raw, tw.state_code(raw))
+    found = list(zip(reached.tolist(), entries.tolist(), states.tolist(), strict=True))
+    assert found == [expected[gfn] for gfn in gfns.tolist()]
+
+
+@LEVELS
+@pytest.mark.parametrize("level", [0, 1])
+def test_index_is_used(levels: int, level: int) -> None:
+    """With room for its tables, an index names them; without, every walk starts at the root."""
+    held, _ = build(levels)
+    gfns = np.arange(4096, dtype=np.int64) << 9 * level
+    outs = [np.zeros(4096, kind) for kind in (np.int8, np.uint64, np.uint8)]
+    rows = np.full(512, -1, np.int32)
+    walk_many(held.tables, gfns, level, *outs, rows)
+    _, row, _, _ = walk(held.tables, 0, level)
+    assert rows[0] == row > 0
+    assert rows.min() >= 0
