@@ -8,7 +8,8 @@ import pytest
 
 from perfmodel.memory import GuestMemory
 from perfmodel.policies import POLICIES
-from perfmodel.populate import RegionRunner, RegionTurn
+from perfmodel.populate import RegionRunner
+from perfmodel.recognition import RegionTurn
 from perfmodel.scenario import Scenario
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")

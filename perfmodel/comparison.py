@@ -14,7 +14,7 @@ from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.platform import static_pamt_bytes
 from perfmodel.policies import POLICIES
 from perfmodel.policies.contract import Policy
-from perfmodel.populate import Progress, Tally, populate_guest
+from perfmodel.populate import Tally, populate_guest
 from perfmodel.refusals import CAUSES
 from perfmodel.result import (
     Comparison,
@@ -28,6 +28,7 @@ from perfmodel.result import (
     RunRow,
 )
 from perfmodel.scenario import Scenario, able_interfaces
+from perfmodel.workers import Progress
 
 _FLUSHED_BY_2M = 512
 _GIB_PAGES = 1 << 18

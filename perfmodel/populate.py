@@ -1,10 +1,7 @@
 """Populate a guest's memory under several policies: regions stream through tables, on threads."""
 
-import os
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +16,6 @@ from kernels.ranges import RangeFacts, count_by_run, describe_ranges
 from kernels.status import SUCCESS, as_unsigned
 from kernels.tables import TD_CHLDCNT, TD_NEXT_SEPT
 from perfmodel.backings.contract import REGION_PAGES, RegionBacking
-from perfmodel.backings.one_block import OneBlockBacking
 from perfmodel.errors import ModelError
 from perfmodel.guests import GUESTS, Guest
 from perfmodel.keyholes import KeyholeReplay
@@ -29,14 +25,10 @@ from perfmodel.policies.contract import Policy
 from perfmodel.recognition import RegionTurn, merge_alike, region_turns
 from perfmodel.refusals import CAUSES, MAPPED_2M, NOT_ASKED, refusal_causes
 from perfmodel.td_tables import TdTables
+from perfmodel.workers import Progress, run_regions, thread_count
 
 _RANGES = REGION_PAGES // PAGES_PER_RANGE
 _FLAGS = ("aligned", "contiguous", "shared_in_folio")
-_PAMT_BUDGET_BYTES = 4 << 30
-_BLOCK_PAMT_BYTES = 4 << 20
-
-Progress = Callable[[int, int], None]
-"""Called with regions done and regions in all."""
 
 
 @dataclass
@@ -209,15 +201,6 @@ def populate(
     return part
 
 
-def thread_count(memory: GuestMemory, threads: int | None) -> int:
-    """Return how many threads to use: those asked for, or one a core, as far as PAMT windows fit in memory."""
-    threads = threads or len(os.sched_getaffinity(0))
-    if not isinstance(memory.backing, OneBlockBacking):
-        widest_bytes = memory.backing.blocks().size * _BLOCK_PAMT_BYTES
-        threads = min(threads, max(1, _PAMT_BUDGET_BYTES // widest_bytes))
-    return threads
-
-
 def populate_guest(
     memory: GuestMemory,
     policies: Sequence[Policy],
@@ -243,39 +226,15 @@ def populate_guest(
     list of Tally
         One a policy, checked against the laws of conservation.
     """
-    regions = list(memory.layout.regions())
-    turns = region_turns(memory) if every_region else iter(merge_alike(memory, region_turns(memory)))
-    lock, stop, done = threading.Lock(), threading.Event(), [0]
-
-    def work() -> list[Tally]:
-        runner = RegionRunner(memory, policies)
-        while not stop.is_set():
-            with lock:
-                turn = next(turns, None)
-            if turn is None:
-                break
-            runner.run(turn)
-            done[0] += turn.times  # only for the display
-        return runner.tallies
-
-    if progress:
-        progress(0, len(regions))
+    turns = region_turns(memory) if every_region else merge_alike(memory, region_turns(memory))
+    regions = sum(1 for _ in memory.layout.regions())
+    runners = run_regions(
+        lambda: RegionRunner(memory, policies), turns, thread_count(memory, threads), regions, progress
+    )
     totals = [Tally() for _ in policies]
-    with ThreadPoolExecutor(thread_count(memory, threads)) as pool:
-        try:
-            futures = [pool.submit(work) for _ in range(thread_count(memory, threads))]
-            pending = set(futures)
-            while pending:
-                _, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
-                if any(f.done() and f.exception() for f in futures):
-                    break
-                if progress:
-                    progress(min(done[0], len(regions)), len(regions))
-        finally:
-            stop.set()
-        for future in futures:
-            for total, part in zip(totals, future.result(), strict=True):
-                total.add(part)
+    for runner in runners:
+        for total, part in zip(totals, runner.tallies, strict=True):
+            total.add(part)
     for total in totals:
         total.check()
     return totals

@@ -11,7 +11,7 @@ from perfmodel.errors import InputError
 from perfmodel.files import write_whole
 
 if TYPE_CHECKING:
-    from perfmodel.populate import Progress
+    from perfmodel.workers import Progress
 
 _QUIET_SECONDS = 2.0
 
