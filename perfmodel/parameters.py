@@ -139,8 +139,8 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def sample_ns(self, samples: int, seed: int) -> npt.NDArray[np.float64]:
         """Prices drawn from their distributions, in ns, shape (samples, n); the same for the same seed."""
-        draws = np.random.default_rng(seed).random((samples, len(self.parameters)))
-        columns = [_quantile(parameter, draws[:, j]) for j, parameter in enumerate(self.parameters)]
+        draws = np.random.default_rng(seed).random((len(self.parameters), samples))  # one added last moves no other
+        columns = [_quantile(parameter, draws[j]) for j, parameter in enumerate(self.parameters)]
         return np.column_stack(columns) * self._ns_per_unit()
 
     def _ns_per_unit(self) -> npt.NDArray[np.float64]:
