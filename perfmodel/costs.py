@@ -1,7 +1,7 @@
 """Counts first, prices later: integer units of work by stage, and what they cost with a set of parameters.
 
-A run yields counters; ``data/work.toml`` turns each counter into integer units by stage; each unit has one
-parameter of the same name. Pricing is one matrix product over all parameter samples.
+A run yields counters; ``data/work.toml`` and ``data/work_life.toml`` turn each counter into integer units by stage;
+each unit has one parameter of the same name. Pricing is one matrix product over all parameter samples.
 """
 
 import functools
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from perfmodel.parameters import ParameterSet
 
-Stage = Literal[
+PopulateStage = Literal[
     "exit",
     "kvm_fault",
     "guest_memfd",
@@ -35,8 +35,32 @@ Stage = Literal[
     "entry",
 ]
 
-STAGES: tuple[str, ...] = get_args(Stage)
+LifeStage = Literal[
+    "build",
+    "measure",
+    "guest_ve",
+    "convert",
+    "mmu_lock",
+    "block",
+    "track",
+    "kick",
+    "demote",
+    "remove",
+    "wbinvd",
+    "reset",
+    "reclaim",
+    "pamt",
+]
+
+Stage = PopulateStage | LifeStage
+
+STAGES: tuple[str, ...] = get_args(PopulateStage)
 """Stages in the order of a fault; docs/cost-model.md says from where to where each one is counted."""
+
+LIFE_STAGES: tuple[str, ...] = get_args(LifeStage)
+"""Stages that only the rest of a TD's life has: building, converting, splitting, removing, reclaiming."""
+
+ALL_STAGES = STAGES + LIFE_STAGES
 
 INTERVAL = (0.05, 0.95)
 """The two points of the distribution of a cost that bound its interval."""
@@ -52,8 +76,19 @@ class WorkRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
+class _Likeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event of `counter` includes `times` the rows of counter `like` in stage `part`, booked under `stage`."""
+
+    counter: str
+    stage: Stage
+    like: str
+    part: Stage
+    times: int = 1
+
+
 class _WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     work: list[WorkRow]
+    like: list[_Likeness] = []
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -75,7 +110,7 @@ class Ledger(msgspec.Struct, frozen=True):
 class Price(msgspec.Struct, frozen=True):
     """Cost of a ledger in ns: central value, 5 % and 95 % points over the parameters' ranges, and its parts.
 
-    `by_stage_ns` has every stage, in the order of `STAGES`, and sums to `total_ns`.
+    `by_stage_ns` sums to `total_ns`. Its stages are those of `stages_of` all ledgers priced together.
     """
 
     total_ns: float
@@ -94,9 +129,19 @@ class Ratio(msgspec.Struct, frozen=True):
 
 @functools.cache
 def work_rows() -> tuple[WorkRow, ...]:
-    """The rows of ``data/work.toml``, in file order."""
-    text = (resources.files("perfmodel") / "data" / "work.toml").read_bytes()
-    return tuple(msgspec.toml.decode(text, type=_WorkFile).work)
+    """The rows of ``data/work.toml`` and ``data/work_life.toml``, in file order; taken-over rows are written out."""
+    populate, life = _read_work("work.toml"), _read_work("work_life.toml")
+    taken_over = [
+        msgspec.structs.replace(row, counter=one.counter, stage=one.stage, count=one.times * row.count)
+        for one in life.like
+        for row in populate.work
+        if (row.counter, row.stage) == (one.like, one.part)
+    ]
+    return (*populate.work, *taken_over, *life.work)
+
+
+def _read_work(name: str) -> _WorkFile:
+    return msgspec.toml.decode((resources.files("perfmodel") / "data" / name).read_bytes(), type=_WorkFile)
 
 
 @functools.cache
@@ -124,7 +169,7 @@ def ledger(counters: Mapping[str, int]) -> Ledger:
     Raises
     ------
     KeyError
-        For a counter that ``data/work.toml`` does not know.
+        For a counter that no row of work is about.
     TypeError
         For a count that is not an integer.
     """
@@ -139,8 +184,14 @@ def ledger(counters: Mapping[str, int]) -> Ledger:
     return Ledger(units)
 
 
+def stages_of(ledgers: Sequence[Ledger]) -> tuple[str, ...]:
+    """`STAGES` where all work is populating; `ALL_STAGES` as soon as one ledger holds any other work."""
+    used = {stage for one in ledgers for stage, _ in one.units}
+    return STAGES if used <= set(STAGES) else ALL_STAGES
+
+
 def unit_matrix(ledgers: Sequence[Ledger], names: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Units by ledger, stage and parameter, shape (ledgers, stages, n); here counts become floats.
+    """Units by ledger, stage of `stages_of` them, and parameter, shape (ledgers, stages, n); counts become floats.
 
     Raises
     ------
@@ -148,8 +199,8 @@ def unit_matrix(ledgers: Sequence[Ledger], names: Sequence[str]) -> npt.NDArray[
         If a ledger holds a unit that is not in `names`.
     """
     column = {name: j for j, name in enumerate(names)}
-    row = {stage: i for i, stage in enumerate(STAGES)}
-    matrix = np.zeros((len(ledgers), len(STAGES), len(names)))
+    row = {stage: i for i, stage in enumerate(stages_of(ledgers))}
+    matrix = np.zeros((len(ledgers), len(row), len(names)))
     for k, one in enumerate(ledgers):
         for (stage, unit), count in one.units.items():
             matrix[k, row[stage], column[unit]] = count
@@ -174,9 +225,9 @@ def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int
     """
     stages_ns = unit_matrix(ledgers, parameters.names) @ parameters.values_ns()
     bounds = np.quantile(sample_costs(ledgers, parameters, samples, seed), INTERVAL, axis=0)
-    prices = []
+    prices, stages = [], stages_of(ledgers)
     for k in range(len(ledgers)):
-        by_stage = dict(zip(STAGES, stages_ns[k].tolist(), strict=True))
+        by_stage = dict(zip(stages, stages_ns[k].tolist(), strict=True))
         total = math.fsum(by_stage.values())
         low, high = bounds[:, k].tolist()
         prices.append(Price(total, min(low, total), max(high, total), by_stage))

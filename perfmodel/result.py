@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from perfmodel.costs import STAGES
+from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.errors import InputError
 from perfmodel.scenario import Scenario
 
@@ -151,7 +151,7 @@ def load_comparison(path: Path) -> Comparison:
 def _is_sound(cost: Cost) -> bool:
     parts = cost.by_stage.values()
     return (
-        cost.by_stage.keys() == set(STAGES)
+        cost.by_stage.keys() in (set(STAGES), set(ALL_STAGES))
         and all(math.isfinite(part) and part >= 0 for part in parts)
         and math.isclose(cost.total, math.fsum(parts), rel_tol=1e-9, abs_tol=1e-9)
         and 0 <= cost.low <= cost.total <= cost.high < math.inf

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perfmodel.costs import STAGES
+from perfmodel.costs import ALL_STAGES
 from perfmodel.parameters import ParameterSet
 from perfmodel.refusals import CAUSES
 from perfmodel.result import Comparison, Ratio, Row, Run
@@ -28,6 +28,20 @@ STAGE_TITLES = {
     "guest_accept": "guest ACCEPT",
     "guest_zero": "ACCEPT: zeroing",
     "entry": "TD entry",
+    "build": "PAGE.ADD",
+    "measure": "MR.EXTEND",
+    "guest_ve": "guest #VE",
+    "convert": "conversion: MapGPA, attributes",
+    "mmu_lock": "mmu_lock for write",
+    "block": "RANGE.BLOCK",
+    "track": "MEM.TRACK",
+    "kick": "kicking vCPUs",
+    "demote": "PAGE.DEMOTE",
+    "remove": "PAGE.REMOVE",
+    "wbinvd": "PAGE.WBINVD",
+    "reset": "clearing of removed pages",
+    "reclaim": "PAGE.RECLAIM",
+    "pamt": "Dynamic PAMT",
 }
 
 _TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
@@ -62,7 +76,7 @@ def print_run(result: Run, parameters: ParameterSet) -> None:
         table.add_column("ns each", justify="right")
         table.add_column("seconds", justify="right", footer=_number(done.row.seconds))
         table.add_column("share", justify="right", footer="100.0 %")
-        for stage in STAGES:
+        for stage in ALL_STAGES:
             for unit, count in sorted(done.ledger.get(stage, {}).items()):
                 seconds = count * price_ns[unit] / 1e9
                 share = f"{100 * seconds / done.row.seconds:.1f} %" if done.row.seconds else ""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from perfmodel.costs import STAGES
+from perfmodel.costs import ALL_STAGES
 from perfmodel.result import Comparison, Row
 from perfmodel.show import STAGE_TITLES
 from perfmodel.sizes import format_size
@@ -96,11 +96,11 @@ def group_stages(rows: Sequence[Row]) -> list[Part]:
     Stages below :data:`SMALL_SHARE` in every row are one segment, the last, if there are two or more.
     """
     largest = {
-        stage: max((row.ns.by_stage[stage] / row.ns.total for row in rows if row.ns.total), default=0.0)
-        for stage in STAGES
+        stage: max((row.ns.by_stage.get(stage, 0.0) / row.ns.total for row in rows if row.ns.total), default=0.0)
+        for stage in ALL_STAGES
     }
-    small = tuple(stage for stage in STAGES if 0 < largest[stage] < SMALL_SHARE)
-    alone = [stage for stage in STAGES if largest[stage] and (stage not in small or len(small) == 1)]
+    small = tuple(stage for stage in ALL_STAGES if 0 < largest[stage] < SMALL_SHARE)
+    alone = [stage for stage in ALL_STAGES if largest[stage] and (stage not in small or len(small) == 1)]
     parts = [Part(STAGE_TITLES[stage], (stage,), STAGE_LOOKS[stage]) for stage in alone]
     if len(small) > 1:
         parts.append(Part(f"{len(small)} other stages, each below {100 * SMALL_SHARE:.0f} %", small, OTHER_LOOK))

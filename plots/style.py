@@ -80,6 +80,22 @@ STAGE_LOOKS = MappingProxyType(
         # ACCEPT: purple
         "guest_accept": Look("#cc79a7", ""),
         "guest_zero": Look("#e9c6da", "xx"),
+        "guest_ve": Look("#b05f90", "O"),
+        # the rest of a TD's life, SEAMCALLs: brown
+        "build": Look("#8c6d31", "/o"),
+        "measure": Look("#bd9e39", "\\\\|"),
+        "block": Look("#e7cb94", "|*"),
+        "track": Look("#f3e3bd", "-\\\\"),
+        "demote": Look("#a5783c", "+o"),
+        "remove": Look("#d9b26f", "x*"),
+        "wbinvd": Look("#c49c5a", "o-"),
+        "reclaim": Look("#f7edd8", "O|"),
+        "pamt": Look("#6b4f1d", "O."),
+        # ... and the host's own work: grey
+        "convert": Look("#9aa5b1", "*-"),
+        "mmu_lock": Look("#c9d1d9", "|"),
+        "kick": Look("#5f6b78", "-"),
+        "reset": Look("#b3bcc6", "..//"),
     }
 )
 """No two share a hatch unless their greys are far apart: black and white prints stay readable."""

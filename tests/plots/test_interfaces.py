@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer, ErrorbarContainer
 
 from perfmodel import Scenario, compare
-from perfmodel.costs import STAGES
+from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.result import to_json
 from plots.interfaces import INTERVAL_LABEL, SMALL_SHARE, group_stages, plot_interfaces, time_unit
 from plots.style import OTHER_LOOK, STAGE_LOOKS, render, style
@@ -127,6 +127,14 @@ def test_a_small_stage_alone_keeps_its_name(two_gib):
     stages = dict.fromkeys(STAGES, 0.0) | {"exit": 1000.0, "module_fill": 1.0}
     cost = msgspec.structs.replace(row.ns, total=1001.0, by_stage=stages)
     assert [p.stages for p in group_stages([msgspec.structs.replace(row, ns=cost)])] == [("exit",), ("module_fill",)]
+
+
+def test_stages_beyond_populating_are_drawn(two_gib):
+    row = two_gib.rows[0]
+    stages = dict.fromkeys(ALL_STAGES, 0.0) | {"exit": 600.0, "block": 400.0}
+    cost = msgspec.structs.replace(row.ns, total=1000.0, low=900.0, high=1100.0, by_stage=stages)
+    drawn = plot_interfaces(with_rows(two_gib, [msgspec.structs.replace(row, ns=cost)]))
+    assert [container.get_label() for container in bars(drawn.axes[0])] == ["TD exit", "RANGE.BLOCK"]
 
 
 def test_error_bars_end_at_low_and_high(comparison, figure):
@@ -255,7 +263,7 @@ def test_settings_are_left_alone(two_gib):
 
 
 def test_looks_tell_stages_apart_in_grey():
-    assert set(STAGE_LOOKS) == set(STAGES)
+    assert set(STAGE_LOOKS) == set(ALL_STAGES)
     looks = [*STAGE_LOOKS.values(), OTHER_LOOK]
 
     def grey(look):

@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from perfmodel import Scenario, compare, names, run
-from perfmodel.costs import STAGES
+from perfmodel.costs import ALL_STAGES, STAGES, counter_names
+from perfmodel.errors import InputError
 from perfmodel.host.model import Cache, Cpu, Host, Missing, Zone
 from perfmodel.host.storage import save_host
 from perfmodel.refusals import CAUSES
@@ -25,6 +26,7 @@ from perfmodel.result import (
     Row,
     Run,
     RunRow,
+    load_comparison,
     to_json,
 )
 from perfmodel.schemas import SCHEMAS, load_schema
@@ -237,6 +239,31 @@ def test_fields_are_those_of_the_struct(schema, at, struct):
 def test_run_repeats_the_definitions_of_compare():
     ours, theirs = load_schema("run-1")["$defs"], load_schema("compare-1")["$defs"]
     assert {k: ours[k] for k in theirs if k != "ratio"} == {k: v for k, v in theirs.items() if k != "ratio"}
+
+
+def test_stages_and_counters_are_those_of_the_costs():
+    for name in ("compare-1", "run-1"):
+        by_stage = load_schema(name)["$defs"]["cost"]["properties"]["by_stage"]
+        assert (by_stage["required"], list(by_stage["properties"])) == (list(STAGES), list(ALL_STAGES))
+    defs = load_schema("run-1")["$defs"]
+    assert list(defs["ledger"]["properties"]) == list(ALL_STAGES)
+    assert set(defs["counters"]["properties"]) == set(counter_names())
+
+
+def test_stages_beyond_populating_are_accepted_all_or_none(results, tmp_path):
+    file = tmp_path / "result.json"
+    for extra, accepted in ((ALL_STAGES, True), ((*STAGES, "block"), False)):
+        document = copy.deepcopy(results["compare"]["one page"])
+        for row in document["rows"]:
+            for cost in (row["ns"], row["cycles"]):
+                cost["by_stage"] = dict.fromkeys(extra, 0.0) | cost["by_stage"]
+        assert errors("compare-1", document) == []
+        file.write_text(json.dumps(document))
+        if accepted:
+            assert list(load_comparison(file).rows[0].ns.by_stage) == list(ALL_STAGES)
+        else:
+            with pytest.raises(InputError, match="do not add up"):
+                load_comparison(file)
 
 
 def test_names_are_those_of_the_command_line():
