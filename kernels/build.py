@@ -11,6 +11,7 @@ from kernels.fault import PAMT_LINE, SEPT_LINE, add_missing_tables, count_lines
 from kernels.jit import njit, step
 from kernels.pamt import check_free_page, give_page
 from kernels.pamt_entry import PT_REG
+from kernels.runs import count_rest, map_rest, run_length
 from kernels.seamcall import gpa_is_valid
 from kernels.sept_entry import make_entry
 from kernels.status import (
@@ -55,20 +56,26 @@ def _add_pages(tables, gfn, pfn, chosen, first, lines, counts):
     """Add the chosen pages of one 2M range; return the status."""
     status = SUCCESS
     row = -1
-    pages = 0
-    for i in range(512):
+    i = pages = 0
+    while i < 512:
         if chosen[first + i] == 0:
+            i += 1
             continue
+        start = pfn[first + i]
         if row < 0:
             status = add_missing_tables(tables, gfn + i, 0, counts)
             if status != SUCCESS:
                 break
             row = walk(tables, gfn + i, 0)[1]
-        status = add_at(tables, row, i, pfn[first + i])
+        before = tables.sept[row, i]
+        status = add_at(tables, row, i, start)
         if status != SUCCESS:
             break
-        pages += 1
-        count_lines(row, i, 0, pfn[first + i], lines, counts)
+        done = 1 + map_rest(tables, row, i, before, start, run_length(pfn, chosen, first + i, 512 - i), ADDED)
+        count_lines(row, i, 0, start, lines, counts)
+        count_rest(row, i, start, done, lines, counts)
+        pages += done
+        i += done
     counts[PAGE_ADD] += pages
     counts[WALK_READS_HOST] += pages * tables.td[TD_LEVELS]
     return status

@@ -13,9 +13,10 @@ from kernels.locks import pass_entry, pass_exclusive
 from kernels.pamt import check_free_page
 from kernels.pamt_entry import PT_EPT
 from kernels.pamt_entry import make_entry as make_pamt_entry
+from kernels.runs import pamt_4k_index
 from kernels.seamcall import gpa_is_valid
 from kernels.sept_entry import LEAF, hpa_of, make_entry
-from kernels.shrink import DEMANDED, count_chosen, pamt_2m_index, pamt_4k_index, range_table
+from kernels.shrink import DEMANDED, count_chosen, pamt_2m_index, range_table
 from kernels.status import (
     EPT_ENTRY_STATE_INCORRECT,
     EPT_WALK_FAILED,

@@ -24,10 +24,12 @@ from kernels.counters import (
 )
 from kernels.fault import PAMT_LINE, SEPT_LINE, count_lines, fault
 from kernels.jit import njit
+from kernels.runs import accept_rest, count_rest, map_rest, run_length
 from kernels.seamcall import accept_at, aug_at
-from kernels.sept_entry import LEAF, STATE_FREE, STATE_MASK
+from kernels.sept_entry import FREE, LEAF, STATE_FREE, STATE_MASK
 from kernels.status import EPT_VIOLATION_EXIT, PAGE_SIZE_MISMATCH, SUCCESS
 from kernels.tables import TD_LEVELS
+from kernels.transitions import AUGMENTED, accepted
 from kernels.walk import walk
 
 USE_NONE, USE_ASKED, USE_SHARED, USE_REFUSED = 0, 1, 2, 3
@@ -64,39 +66,56 @@ def _demand_fault(tables, gfn, pfn, level, lines, counts):
 
 
 @njit
+def _first_page(tables, gfn, pfn, lines, counts):
+    """Accept a page below which there may be no table yet, faulting where nothing is mapped; return the status."""
+    status = _accept(tables, gfn, 0, counts)
+    if status == EPT_VIOLATION_EXIT:
+        status = _demand_fault(tables, gfn, pfn, 0, lines, counts)
+        if status == SUCCESS:
+            status = _accept(tables, gfn, 0, counts)
+    return status
+
+
+@njit
 def _accept_pages(tables, gfn, pfn, use, first, lines, counts):
     """Accept the asked pages of one range at 4K, faulting where nothing is mapped; return the status."""
-    row = _leaf_table(tables, gfn)
-    faults = accepted = 0
-    for i in range(512):
+    row = np.int64(-1)
+    i = faults = pages = 0
+    while i < 512:
         if use[first + i] != USE_ASKED:
+            i += 1
             continue
+        start = pfn[first + i]
+        done = 1
         if row < 0:
-            status = _accept(tables, gfn + i, 0, counts)
-            if status == EPT_VIOLATION_EXIT:
-                status = _demand_fault(tables, gfn + i, pfn[first + i], 0, lines, counts)
-                if status != SUCCESS:
-                    return status
-                row = _leaf_table(tables, gfn)
-                status = accept_at(tables, 0, row, i, 0)
+            status = _first_page(tables, gfn + i, start, lines, counts)
+            row = _leaf_table(tables, gfn)
+            counts[ACCEPT_4K] += status == SUCCESS
         else:
+            before = tables.sept[row, i]
             status = accept_at(tables, 0, row, i, 0)
             if status == EPT_VIOLATION_EXIT:
-                status = aug_at(tables, row, i, 0, pfn[first + i])
+                status = aug_at(tables, row, i, 0, start)
                 if status != SUCCESS:
                     return status
-                count_lines(row, i, 0, pfn[first + i], lines, counts)
-                faults += 1
                 status = accept_at(tables, 0, row, i, 0)
+                run = run_length(pfn, use, first + i, 512 - i)
+                done += map_rest(tables, row, i, before, start, run, accepted(AUGMENTED, 0))
+                count_lines(row, i, 0, start, lines, counts)
+                count_rest(row, i, start, done, lines, counts)
+                faults += done
+            elif status == SUCCESS:
+                done += accept_rest(tables, row, i, before, use, first + i)
+            pages += done
         if status != SUCCESS:
             return status
-        accepted += 1
+        i += done
     levels = tables.td[TD_LEVELS]
     for counter in (ACCEPT_EXIT, TD_EXIT, FAULT, AUG_4K, VP_ENTER):
         counts[counter] += faults
-    counts[ACCEPT_4K] += accepted
+    counts[ACCEPT_4K] += pages
     counts[WALK_READS_HOST] += faults * levels
-    counts[WALK_READS_GUEST] += (faults + accepted) * levels
+    counts[WALK_READS_GUEST] += (faults + pages) * levels
     return SUCCESS
 
 
@@ -120,18 +139,37 @@ def _accept_range(tables, gfn, pfn, use, first, asked, level, lines, counts):
 
 
 @njit
+def _prefault_pages(tables, gfn, pfn, use, first, lines, counts):
+    """Map the asked pages of one range at 4K as KVM_PRE_FAULT_MEMORY does; return the status."""
+    row = _leaf_table(tables, gfn)
+    i = 0
+    while i < 512:
+        if use[first + i] != USE_ASKED:
+            i += 1
+            continue
+        start = pfn[first + i]
+        before = tables.sept[row, i] if row >= 0 else FREE  # what SEPT.ADD fills a new table with
+        status = fault(tables, gfn + i, start, 0, lines, counts)
+        if status != SUCCESS:
+            return status
+        row = _leaf_table(tables, gfn) if row < 0 else row
+        rest = map_rest(tables, row, i, before, start, run_length(pfn, use, first + i, 512 - i), AUGMENTED)
+        count_rest(row, i, start, 1 + rest, lines, counts)
+        counts[AUG_4K] += rest
+        counts[FAULT] += rest
+        counts[WALK_READS_HOST] += rest * tables.td[TD_LEVELS]
+        i += 1 + rest
+    return SUCCESS
+
+
+@njit
 def _prefault_range(tables, gfn, pfn, use, first, level, lines, counts):
     """Map one range as KVM_PRE_FAULT_MEMORY does, without exits; return the status."""
     before = counts[FAULT]
-    status = SUCCESS
     if level == 1:
         status = fault(tables, gfn, pfn[first], 1, lines, counts)
     else:
-        for i in range(512):
-            if use[first + i] == USE_ASKED:
-                status = fault(tables, gfn + i, pfn[first + i], 0, lines, counts)
-                if status != SUCCESS:
-                    break
+        status = _prefault_pages(tables, gfn, pfn, use, first, lines, counts)
     counts[PREFAULT] += counts[FAULT] - before
     return status
 

@@ -20,7 +20,8 @@ from kernels.fault import PAMT_LINE, SEPT_LINE, count_lines
 from kernels.jit import njit, step
 from kernels.locks import pass_entry, pass_exclusive
 from kernels.pamt import find_slot
-from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK
+from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK
+from kernels.runs import block_rest, count_rest, pamt_4k_index, remove_rest
 from kernels.seamcall import gpa_is_valid
 from kernels.sept_entry import FREE, LEAF, NL_BLOCKED, RWX, STATE_MASK, entry_pfn, hpa_of
 from kernels.status import (
@@ -60,12 +61,6 @@ _NONE = np.uint64(0)
 def pamt_2m_index(tables, pfn):
     """Return the index of the PAMT_2M entry of ``pfn``, which a leaf holds and so lies in a loaded block."""
     return find_slot(tables, pfn) * ENTRIES_2M_PER_BLOCK + ((pfn >> 9) & 511)
-
-
-@step
-def pamt_4k_index(tables, pfn):
-    """Return the index of the PAMT_4K entry of ``pfn``, which an entry holds and so lies in a loaded block."""
-    return find_slot(tables, pfn) * ENTRIES_4K_PER_BLOCK + (pfn & 0x3FFFF)
 
 
 @step
@@ -167,20 +162,23 @@ def pages_table(tables, entry, picked):
 def _block_pages(tables, row, chosen, first, epoch, lines, counts):
     """Block the chosen leaves in one table of 4K entries; return the status."""
     status = SUCCESS
-    pages = already = 0
-    for i in range(512):
+    i = pages = already = 0
+    while i < 512:
         entry = tables.sept[row, i]
-        if (entry & LEAF) == _NONE or (chosen.size != 0 and chosen[first + i] == 0):
-            continue
-        status = block_at(tables, row, i, 0, epoch)
-        if status == SUCCESS:
-            pages += 1
-            count_lines(row, i, 0, entry_pfn(entry), lines, counts)
-        elif status == _ALREADY:
-            already += 1
-            status = SUCCESS
-        else:
-            break
+        done = 1
+        if (entry & LEAF) != _NONE and (chosen.size == 0 or chosen[first + i] != 0):
+            status = block_at(tables, row, i, 0, epoch)
+            if status == SUCCESS:
+                done += block_rest(tables, row, i, entry, chosen, first + i, epoch)
+                count_lines(row, i, 0, entry_pfn(entry), lines, counts)
+                count_rest(row, i, entry_pfn(entry), done, lines, counts)
+                pages += done
+            elif status == _ALREADY:
+                already += 1
+                status = SUCCESS
+            else:
+                break
+        i += done
     counts[BLOCK_4K] += pages
     counts[ALREADY_BLOCKED] += already
     counts[WALK_READS_HOST] += (pages + already) * tables.td[TD_LEVELS]
@@ -252,16 +250,19 @@ def block_region(tables, gfn, chosen, epoch, lines, counts):
 def _remove_pages(tables, row, chosen, first, epoch, previous_busy, lines, counts):
     """Remove the chosen leaves in one table of 4K entries; return the status."""
     status = SUCCESS
-    pages = 0
-    for i in range(512):
+    i = pages = 0
+    while i < 512:
         entry = tables.sept[row, i]
-        if (entry & LEAF) == _NONE or (chosen.size != 0 and chosen[first + i] == 0):
-            continue
-        status = remove_at(tables, row, i, 0, epoch, previous_busy)
-        if status != SUCCESS:
-            break
-        pages += 1
-        count_lines(row, i, 0, entry_pfn(entry), lines, counts)
+        done = 1
+        if (entry & LEAF) != _NONE and (chosen.size == 0 or chosen[first + i] != 0):
+            status = remove_at(tables, row, i, 0, epoch, previous_busy)
+            if status != SUCCESS:
+                break
+            done += remove_rest(tables, row, i, entry, chosen, first + i)
+            count_lines(row, i, 0, entry_pfn(entry), lines, counts)
+            count_rest(row, i, entry_pfn(entry), done, lines, counts)
+            pages += done
+        i += done
     counts[REMOVE_4K] += pages
     counts[WALK_READS_HOST] += pages * tables.td[TD_LEVELS]
     return status
