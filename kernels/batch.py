@@ -3,7 +3,7 @@
 from kernels.counters import ACCEPT_4K, AUG_2M, AUG_4K, WALK_READS_GUEST, WALK_READS_HOST
 from kernels.fault import PAMT_LINE, SEPT_LINE, count_lines
 from kernels.jit import njit
-from kernels.runs import accept_rest, count_rest, map_rest, run_length
+from kernels.runs import accept_rest, count_rest, map_rest
 from kernels.seamcall import accept_at, aug_at
 from kernels.status import EPT_WALK_FAILED, OPERAND_RCX, SUCCESS
 from kernels.tables import TD_LEVELS
@@ -28,7 +28,7 @@ def _augment_pages(tables, gfn, pfn, chosen, first, lines, counts):
         status = aug_at(tables, row, i, 0, start)
         if status != SUCCESS:
             break
-        done = 1 + map_rest(tables, row, i, before, start, run_length(pfn, chosen, first + i, 512 - i), AUGMENTED)
+        done = 1 + map_rest(tables, row, i, before, pfn, chosen, first + i, AUGMENTED)
         count_lines(row, i, 0, start, lines, counts)
         count_rest(row, i, start, done, lines, counts)
         pages += done

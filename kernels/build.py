@@ -11,7 +11,7 @@ from kernels.fault import PAMT_LINE, SEPT_LINE, add_missing_tables, count_lines
 from kernels.jit import njit, step
 from kernels.pamt import check_free_page, give_page
 from kernels.pamt_entry import PT_REG
-from kernels.runs import count_rest, map_rest, run_length
+from kernels.runs import count_rest, map_rest
 from kernels.seamcall import gpa_is_valid
 from kernels.sept_entry import make_entry
 from kernels.status import (
@@ -71,7 +71,7 @@ def _add_pages(tables, gfn, pfn, chosen, first, lines, counts):
         status = add_at(tables, row, i, start)
         if status != SUCCESS:
             break
-        done = 1 + map_rest(tables, row, i, before, start, run_length(pfn, chosen, first + i, 512 - i), ADDED)
+        done = 1 + map_rest(tables, row, i, before, pfn, chosen, first + i, ADDED)
         count_lines(row, i, 0, start, lines, counts)
         count_rest(row, i, start, done, lines, counts)
         pages += done

@@ -189,9 +189,10 @@ def lookup_many(tables, pfns, levels, words, frames):
 @njit
 def _all_free(tables, first):
     """Whether the 512 PAMT_4K entries from ``first`` on are all of type NDA."""
+    entries = tables.pamt_4k[first : first + 512]  # a view: its indices need no check for being negative
     used = np.uint64(0)
-    for i in range(first, first + 512):
-        used |= tables.pamt_4k[i, 0]
+    for i in range(512):
+        used |= entries[i, 0]
     return (used & TYPE_MASK) == _NDA
 
 

@@ -24,7 +24,7 @@ from kernels.counters import (
 )
 from kernels.fault import PAMT_LINE, SEPT_LINE, count_lines, fault
 from kernels.jit import njit
-from kernels.runs import accept_rest, count_rest, map_rest, run_length
+from kernels.runs import accept_rest, count_rest, map_rest
 from kernels.seamcall import accept_at, aug_at
 from kernels.sept_entry import FREE, LEAF, STATE_FREE, STATE_MASK
 from kernels.status import EPT_VIOLATION_EXIT, PAGE_SIZE_MISMATCH, SUCCESS
@@ -99,8 +99,7 @@ def _accept_pages(tables, gfn, pfn, use, first, lines, counts):
                 if status != SUCCESS:
                     return status
                 status = accept_at(tables, 0, row, i, 0)
-                run = run_length(pfn, use, first + i, 512 - i)
-                done += map_rest(tables, row, i, before, start, run, accepted(AUGMENTED, 0))
+                done += map_rest(tables, row, i, before, pfn, use, first + i, accepted(AUGMENTED, 0))
                 count_lines(row, i, 0, start, lines, counts)
                 count_rest(row, i, start, done, lines, counts)
                 faults += done
@@ -153,7 +152,7 @@ def _prefault_pages(tables, gfn, pfn, use, first, lines, counts):
         if status != SUCCESS:
             return status
         row = _leaf_table(tables, gfn) if row < 0 else row
-        rest = map_rest(tables, row, i, before, start, run_length(pfn, use, first + i, 512 - i), AUGMENTED)
+        rest = map_rest(tables, row, i, before, pfn, use, first + i, AUGMENTED)
         count_rest(row, i, start, 1 + rest, lines, counts)
         counts[AUG_4K] += rest
         counts[FAULT] += rest

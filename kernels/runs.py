@@ -6,8 +6,12 @@ its PAMT_4K entry. A batch executes the first page of a run by the ordinary step
 the first page's were, a chunk at a time and without a branch a page; the first page that differs ends the run and goes
 through the ordinary step again. Tables, statuses and counts are therefore those of one call at a time.
 
-``..._rest`` functions take the first page's place, ``row`` and ``index``, and ``before``, what its entry was; they
-return how many pages behind it they have dealt with.
+PAMT entries of which one word changes are read and written as a row of words, both words of each: a store to every
+other word would become one instruction a word, or a scatter, which takes several times as long.
+
+``..._rest`` functions take the first page's place, ``row`` and ``index``; ``before``, what its entry was; and
+``chosen`` (uint8), which holds what is done with it at ``first``, and is empty where that is the same for all pages.
+They return how many pages behind it they have dealt with, all in its table.
 """
 
 import numpy as np
@@ -21,12 +25,13 @@ from kernels.sept_entry import HPA_MASK, entry_pfn, make_entry
 from kernels.tables import TD_CHLDCNT, TD_TDR_PFN
 from kernels.transitions import accepted, blocked, freed, pages_of, removed
 
-CHUNK = 64
-"""Pages: 1 KiB of PAMT_4K, so that what is compared is still in the nearest cache when it is written."""
+CHUNK = 128
+"""Pages: 2 KiB of PAMT_4K, so that what is compared is still in the nearest cache when it is written."""
 
 _IMPORTING = False
 _IN_USE = LOCK_MASK | TYPE_MASK  # none is set in the PAMT entry of a free page: PT_NDA is 0
 _NONE = np.uint64(0)
+_PAGE = np.uint64(1 << 12)
 
 
 @step
@@ -91,79 +96,51 @@ def _marks(pamt, mask):
 
 
 @step
-def _differ_in_bepoch(pamt, bepoch):
-    """Compare the bepochs of PAMT entries with ``bepoch``."""
+def _differ_or_held(words, bepoch):
+    """Compare the bepochs of PAMT entries, the odd ones of ``words``, with ``bepoch``; a lock held differs too."""
     differences = _NONE
-    for i in range(pamt.shape[0]):
-        differences |= pamt[i, 1] ^ bepoch
+    for i in range(words.size):
+        differences |= words[i] ^ bepoch if i & 1 else words[i] & LOCK_MASK
     return differences
 
 
 @step
 def _chosen_alike(chosen, first, start, pages):
-    """Whether ``pages`` pages, ``start`` after ``first``, are chosen as that one is; ``chosen`` is empty for all."""
+    """Whether ``pages`` pages, ``start`` after ``first``, are chosen as that one is."""
     if chosen.size == 0:
         return True
     return _differ(chosen[first + start : first + start + pages], chosen[first]) == 0
 
 
-@njit
-def run_length(pfn, chosen, first, pages):
-    """Return how many pages from index ``first`` on are a run: chosen alike, consecutive PFNs, one 2M frame.
+# --- Runs, a chunk at a time
 
-    Parameters
-    ----------
-    pfn : ndarray of int64
-    chosen : ndarray of uint8
-        What is done with each page; empty where it is the same for all.
-    first, pages : int64
-        Index of the first page, and how many there are at most.
-    """
+
+@njit
+def _map_run(tables, row, index, before, pfn, chosen, first, bits):
     start = pfn[first]
-    pages = min(pages, 512 - (start & 511))
-    if pages < 2 or pfn[first + 1] != start + 1:
-        return min(pages, 1)
-    done, n = 0, CHUNK
-    while done < pages and n > 0:
-        n = min(n, pages - done)
-        at = first + done
-        if _differ_in_steps(pfn[at : at + n], start + done) == 0 and _chosen_alike(chosen, first, done, n):
-            done += n
-        else:
-            n >>= 1
-    return done
-
-
-# --- What is done
-
-
-@njit
-def map_rest(tables, row, index, before, pfn, pages, bits):
-    """Map the rest of a run of ``pages`` from ``pfn`` on as leaves of ``bits``: AUG, ADD, or AUG and ACCEPT of each.
-
-    ``pages`` may be 1.
-    """
-    at = pamt_4k_index(tables, pfn)
+    at = pamt_4k_index(tables, start)
+    pages = 512 - max(index, start & 511)
+    owner = tables.td[TD_TDR_PFN]
     done, n = 1, CHUNK
     while done < pages and n > 0:
         n = min(n, pages - done)
         sept = tables.sept[row, index + done : index + done + n]
         pamt = tables.pamt_4k[at + done : at + done + n]
-        if _differ(sept, before) | _marks(pamt, _IN_USE):
+        steps = _differ_in_steps(pfn[first + done : first + done + n], start + done)
+        if steps != 0 or _differ(sept, before) | _marks(pamt, _IN_USE) or not _chosen_alike(chosen, first, done, n):
             n >>= 1
             continue
         for i in range(n):
-            sept[i] = make_entry(bits, pfn + done + i)
+            sept[i] = make_entry(bits, start + done + i)
         for i in range(n):
-            give_page(pamt, i, PT_REG, tables.td[TD_TDR_PFN])
+            give_page(pamt, i, PT_REG, owner)
         done += n
     tables.td[TD_CHLDCNT] += (done - 1) * pages_of(0)
     return done - 1
 
 
 @njit
-def accept_rest(tables, row, index, before, chosen, first):
-    """ACCEPT the pages behind the first that are as it was; the page that an entry points to does not matter."""
+def _accept_run(tables, row, index, before, chosen, first):
     done, n = 1, CHUNK
     while done < 512 - index and n > 0:
         n = min(n, 512 - index - done)
@@ -178,30 +155,29 @@ def accept_rest(tables, row, index, before, chosen, first):
 
 
 @njit
-def block_rest(tables, row, index, before, chosen, first, epoch):
-    """BLOCK the leaves behind the first that are as it was and point to the pages behind its page."""
+def _block_run(tables, row, index, before, chosen, first, epoch):
     pfn, flags = entry_pfn(before), before & ~HPA_MASK
     at = pamt_4k_index(tables, pfn)
     pages = 512 - max(index, pfn & 511)
+    at_epoch = np.uint64(epoch)
     done, n = 1, CHUNK
     while done < pages and n > 0:
         n = min(n, pages - done)
         sept = tables.sept[row, index + done : index + done + n]
-        pamt = tables.pamt_4k[at + done : at + done + n]
+        words = tables.pamt_4k[at + done : at + done + n].reshape(2 * n)
         if _differ_in_run(sept, flags, pfn + done) or not _chosen_alike(chosen, first, done, n):
             n >>= 1
             continue
         for i in range(n):
             sept[i] = blocked(sept[i], 0)
-        for i in range(n):
-            pamt[i, 1] = np.uint64(epoch)
+        for i in range(2 * n):
+            words[i] = at_epoch if i & 1 else words[i]
         done += n
     return done - 1
 
 
 @njit
-def remove_rest(tables, row, index, before, chosen, first):
-    """REMOVE the leaves behind the first that are as it was, blocked when it was, and follow its page."""
+def _remove_run(tables, row, index, before, chosen, first):
     pfn, flags = entry_pfn(before), before & ~HPA_MASK
     at = pamt_4k_index(tables, pfn)
     bepoch = tables.pamt_4k[at, 1]
@@ -210,15 +186,55 @@ def remove_rest(tables, row, index, before, chosen, first):
     while done < pages and n > 0:
         n = min(n, pages - done)
         sept = tables.sept[row, index + done : index + done + n]
-        pamt = tables.pamt_4k[at + done : at + done + n]
-        differ = _differ_in_run(sept, flags, pfn + done) | _differ_in_bepoch(pamt, bepoch) | _marks(pamt, LOCK_MASK)
+        words = tables.pamt_4k[at + done : at + done + n].reshape(2 * n)
+        differ = _differ_in_run(sept, flags, pfn + done) | _differ_or_held(words, bepoch)
         if differ or not _chosen_alike(chosen, first, done, n):
             n >>= 1
             continue
         for i in range(n):
             sept[i] = removed(_IMPORTING)
-        for i in range(n):
-            pamt[i, 0] = freed(pamt[i, 0])
+        for i in range(2 * n):
+            words[i] = words[i] if i & 1 else freed(words[i])
         done += n
     tables.td[TD_CHLDCNT] -= (done - 1) * pages_of(0)
     return done - 1
+
+
+# --- The rest of a run. Where it is empty, as for most pages of scattered memory, no kernel is called: passing the
+# arrays alone takes longer than a page does.
+
+
+@step
+def map_rest(tables, row, index, before, pfn, chosen, first, bits):
+    """Map the pages behind the first as leaves of ``bits``: AUG, ADD, or AUG and ACCEPT of each.
+
+    They are as it was, chosen alike, and backed by the pages behind its page. ``pfn`` (int64) and ``chosen`` hold the
+    first page's at ``first``.
+    """
+    if index == 511 or pfn[first + 1] != pfn[first] + 1:
+        return np.int64(0)
+    return _map_run(tables, row, index, before, pfn, chosen, first, bits)
+
+
+@step
+def accept_rest(tables, row, index, before, chosen, first):
+    """ACCEPT the pages behind the first that are as it was; the page that an entry points to does not matter."""
+    if index == 511 or (tables.sept[row, index + 1] ^ before) & ~HPA_MASK:
+        return np.int64(0)
+    return _accept_run(tables, row, index, before, chosen, first)
+
+
+@step
+def block_rest(tables, row, index, before, chosen, first, epoch):
+    """BLOCK the leaves behind the first that are as it was and point to the pages behind its page."""
+    if index == 511 or tables.sept[row, index + 1] != before + _PAGE:
+        return np.int64(0)
+    return _block_run(tables, row, index, before, chosen, first, epoch)
+
+
+@step
+def remove_rest(tables, row, index, before, chosen, first):
+    """REMOVE the leaves behind the first that are as it was, blocked when it was, and follow its page."""
+    if index == 511 or tables.sept[row, index + 1] != before + _PAGE:
+        return np.int64(0)
+    return _remove_run(tables, row, index, before, chosen, first)

@@ -19,6 +19,7 @@ from numba.core.registry import cpu_target
 
 import kernels
 from kernels import sept_entry, transitions
+from kernels.batch import accept_region, augment_region, augment_region_2m
 from kernels.build import add_region, tdh_mem_page_add
 from kernels.counters import ALL_COUNTERS, COUNTERS
 from kernels.demote import demote_region, tdh_mem_page_demote
@@ -103,8 +104,8 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
         ), f"line {inner.lineno}"
 
 
-TYPED_MODULES = {"build", "bulk", "census", "demote", "fault", "pamt", "pamt_entry", "populate", "ranges", "seamcall",
-                 "sept_entry", "shrink", "tables", "touch", "transitions", "walk"}  # fmt: skip
+TYPED_MODULES = {"batch", "build", "bulk", "census", "demote", "fault", "pamt", "pamt_entry", "populate", "ranges",
+                 "runs", "seamcall", "sept_entry", "shrink", "tables", "touch", "transitions", "walk"}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
 
 TYPED = [(module, name) for module, name in KERNELS if module in TYPED_MODULES]
@@ -141,6 +142,9 @@ def run_entry_points() -> None:
     counts, lines, every = np.zeros(ALL_COUNTERS, np.int64), np.zeros(LINES, np.int64), np.empty(0, np.uint8)
     add_region(tables, 0, np.zeros(1 << 18, np.int64), np.zeros(1 << 18, np.uint8), lines, counts)
     tdh_mem_page_add(tables, 0, 1 << 20)
+    augment_region(tables, 0, np.zeros(1 << 18, np.int64), every, lines, counts)
+    augment_region_2m(tables, 0, np.zeros(512, np.int64), lines, counts)
+    accept_region(tables, 0, every, counts)
     block_region(tables, 0, every, 1, lines, counts)
     demote_region(tables, 0, every, 3, False, counts)
     remove_region(tables, 0, every, 3, False, lines, counts)
