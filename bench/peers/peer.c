@@ -101,46 +101,35 @@ static int aug(tables *t, u64 *entry, i64 pfn)
     return 0;
 }
 
-/* Pages from pfn[0] on that count up within one 2M frame. */
-static i64 run_length(const i64 *pfn, i64 pages)
+/* AUG the pages of a run behind its first, whose entry was `before`; return how many. */
+static i64 aug_rest(tables *t, u64 *restrict sept, u64 before, const i64 *restrict pfn, i64 pages)
 {
-    i64 n = 0, in_frame = 512 - (pfn[0] & 511);
+    i64 start = pfn[0], in_frame = 512 - (start & 511), done = 1, n = CHUNK;
+    u64 *restrict pamt = t->pamt_4k + 2 * ((i64)t->slot[start >> 18] * 262144 + (start & 0x3FFFF));
+    u64 owned = PT_REG << 16 | (u64)t->td[TDR_PFN] << 24;
     if (pages > in_frame)
         pages = in_frame;
-    if (pages < 2 || pfn[1] != pfn[0] + 1)
-        return 1;
-    for (; n + CHUNK <= pages; n += CHUNK) {
-        i64 differs = 0;
-        for (i64 i = 0; i < CHUNK; i++)
-            differs |= pfn[n + i] ^ (pfn[0] + n + i);
-        if (differs)
-            break;
-    }
-    while (n < pages && pfn[n] == pfn[0] + n)
-        n++;
-    return n;
-}
-
-/* AUG the pages of a run behind its first, whose entry was `before`; return how many. */
-static i64 aug_rest(tables *t, u64 *restrict sept, u64 before, i64 pfn, i64 pages)
-{
-    u64 *restrict pamt = t->pamt_4k + 2 * ((i64)t->slot[pfn >> 18] * 262144 + (pfn & 0x3FFFF));
-    u64 owned = PT_REG << 16 | (u64)t->td[TDR_PFN] << 24;
-    i64 done = 1;
-    while (done < pages) {
-        i64 n = pages - done < CHUNK ? pages - done : CHUNK;
+    if (pages > 1 && pfn[1] != start + 1)
+        return 0;
+    while (done < pages && n > 0) {
+        if (n > pages - done)
+            n = pages - done;
         u64 other = 0;
-        for (i64 i = 0; i < n; i++)
-            other |= sept[done + i] ^ before;
-        for (i64 i = 0; i < n; i++)
-            other |= pamt[2 * (done + i)] & (LOCK_MASK | TYPE_MASK);
-        if (other)
-            break;
-        for (i64 i = 0; i < n; i++)
-            sept[done + i] = PENDING | (u64)(pfn + done + i) << 12;
-        for (i64 i = 0; i < n; i++) {
-            pamt[2 * (done + i)] = owned;
-            pamt[2 * (done + i) + 1] = 0;
+        for (i64 i = done; i < done + n; i++)
+            other |= (u64)(pfn[i] ^ (start + i));
+        for (i64 i = done; i < done + n; i++)
+            other |= sept[i] ^ before;
+        for (i64 i = done; i < done + n; i++)
+            other |= pamt[2 * i] & (LOCK_MASK | TYPE_MASK);
+        if (other) {
+            n /= 2;
+            continue;
+        }
+        for (i64 i = done; i < done + n; i++)
+            sept[i] = PENDING | (u64)(start + i) << 12;
+        for (i64 i = done; i < done + n; i++) {
+            pamt[2 * i] = owned;
+            pamt[2 * i + 1] = 0;
         }
         done += n;
     }
@@ -162,9 +151,7 @@ i64 peer_aug_region(tables *t, i64 gfn, const i64 *pfn, i64 *counts)
             i64 n = 1, status = aug(t, sept, here[0]);
             if (status)
                 return status;
-            i64 run = run_length(here, 512 - i);
-            if (run > 1)
-                n += aug_rest(t, sept, before, here[0], run);
+            n += aug_rest(t, sept, before, here, 512 - i);
             i64 line = row * 64 + (i >> 3), end = row * 64 + ((i + n - 1) >> 3);
             counts[SEPT_LINES] += (line != last_sept) + end - line;
             last_sept = end;
@@ -229,8 +216,9 @@ void peer_lookup_many(const tables *t, const i64 *pfns, i64 n, int8_t *levels, u
     }
 }
 
-/* Rooflines: read and write the bytes that a kernel does, in one pass and with nothing else to do. `sept` has n words,
- * `pamt` 2n, `pfn` n. Each returns what it read, so that no read is left out. */
+/* Rooflines: read and write the bytes that a kernel does, in one pass, with ordinary stores and nothing else to do.
+ * `sept` has n words, `pamt` n pairs, `pfn` n numbers. What is read is returned or written, so that no read is left out.
+ * roofline_*: AUG and ADD; ACCEPT; BLOCK; REMOVE; DEMOTE into 512 leaves; AUG 2M, which reads 512 PAMT_4K entries. */
 
 u64 roofline_map(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn, i64 n)
 {
@@ -241,5 +229,55 @@ u64 roofline_map(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn
         pamt[2 * i] = 1;
         pamt[2 * i + 1] = 0;
     }
+    return seen;
+}
+
+u64 roofline_accept(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn, i64 n)
+{
+    (void)pamt, (void)pfn;
+    for (i64 i = 0; i < n; i++)
+        sept[i] = MAPPED | (sept[i] & HPA_MASK);
+    return 0;
+}
+
+u64 roofline_block(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn, i64 n)
+{
+    (void)pfn;
+    for (i64 i = 0; i < n; i++) {
+        sept[i] = TDB | (sept[i] & HPA_MASK);
+        pamt[2 * i + 1] = 1;
+    }
+    return 0;
+}
+
+u64 roofline_remove(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn, i64 n)
+{
+    u64 seen = 0;
+    (void)pfn;
+    for (i64 i = 0; i < n; i++) {
+        seen |= sept[i] | pamt[2 * i + 1];
+        sept[i] = FREE;
+        pamt[2 * i] &= ~TYPE_MASK;
+    }
+    return seen;
+}
+
+u64 roofline_demote(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn, i64 n)
+{
+    (void)pfn;
+    for (i64 i = 0; i < n; i++) {
+        sept[i] = MAPPED | (u64)i << 12;
+        pamt[2 * i] = (pamt[2 * i] & LOCK_MASK) | PT_REG << 16;
+        pamt[2 * i + 1] = 0;
+    }
+    return 0;
+}
+
+u64 roofline_aug_2m(u64 *restrict sept, u64 *restrict pamt, const i64 *restrict pfn, i64 n)
+{
+    u64 seen = 0;
+    (void)sept, (void)pfn;
+    for (i64 i = 0; i < n; i++)
+        seen |= pamt[2 * i];
     return seen;
 }
