@@ -3,7 +3,6 @@
 import itertools
 import shutil
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from peers import c_peer, rooflines
-from ratio import record
+from ratio import record, seconds
 
 from kernels.batch import accept_region, augment_region, augment_region_2m
 from kernels.build import add_region
@@ -206,14 +205,10 @@ class FlatGuest:
         return loops
 
 
-def wall_seconds(calls: Sequence[Call], pool: ThreadPoolExecutor) -> float:
-    """Return how long ``calls`` take side by side, the first on this thread."""
-    start = time.perf_counter()
-    others = [pool.submit(call) for call in calls[1:]]
-    calls[0]()
-    for other in others:
-        other.result()
-    return time.perf_counter() - start
+def slowest_seconds(calls: Sequence[Call], pool: ThreadPoolExecutor) -> float:
+    """Return the processor time of the slowest of ``calls``, run side by side, the first on this thread."""
+    others = [pool.submit(seconds, call) for call in calls[1:]]
+    return max(seconds(calls[0]), *(other.result() for other in others), 0.0)
 
 
 def ratio_from(prepare: Call, ours: Sequence[Call], theirs: Sequence[Sequence[Call]], alike: bool = False) -> float:
@@ -221,17 +216,17 @@ def ratio_from(prepare: Call, ours: Sequence[Call], theirs: Sequence[Sequence[Ca
 
     ``ratio.measure_ratio`` is for calls that leave things as they were; these do not: ``prepare`` runs before each of
     ours, and where both do the same work, ``alike``, before each of theirs. All run once before they count. Each side
-    is one call a thread, and wall time counts, for two threads share one memory.
+    is one call a thread; its processor time counts, which waiting for memory lengthens and waiting for a core does not.
     """
     ratios: list[list[float]] = [[] for _ in theirs]
     with ThreadPoolExecutor(max(1, len(ours) - 1)) as pool:
         for _ in range(PAIRS + 1):
             prepare()
-            own = wall_seconds(ours, pool)
+            own = slowest_seconds(ours, pool)
             for calls, found in zip(theirs, ratios, strict=True):
                 if alike:
                     prepare()
-                found.append(wall_seconds(calls, pool) / own)
+                found.append(slowest_seconds(calls, pool) / own)
     return min(statistics.median(found[1:]) for found in ratios)
 
 
@@ -252,7 +247,7 @@ def against_roofline(
     ours = [getattr(worker, operation) for worker in workers]
     ratio = ratio_from(prepare, ours, guest.rooflines(loop, threads))
     with ThreadPoolExecutor(max(1, threads - 1)) as pool:
-        benchmark.pedantic(wall_seconds, (ours, pool), setup=prepare, rounds=3)
+        benchmark.pedantic(slowest_seconds, (ours, pool), setup=prepare, rounds=3)
     level = operation in ("aug_2m", "demote")
     record(benchmark, guest.pages >> 9 * level, "2M pages" if level else "4K pages", ratio)
     return workers

@@ -55,8 +55,8 @@ def count_rest(row, index, pfn, pages, lines, counts):
 
 @step
 def _differ(words, word):
-    """Compare S-EPT entries, or the uses of pages, with ``word``; there may be none."""
-    differences = word ^ word
+    """Compare S-EPT entries with ``word``."""
+    differences = _NONE
     for i in range(words.size):
         differences |= words[i] ^ word
     return differences
@@ -109,7 +109,11 @@ def _chosen_alike(chosen, first, start, pages):
     """Whether ``pages`` pages, ``start`` after ``first``, are chosen as that one is."""
     if chosen.size == 0:
         return True
-    return _differ(chosen[first + start : first + start + pages], chosen[first]) == 0
+    others, alike = chosen[first + start : first + start + pages], chosen[first]
+    differences = np.uint8(0)
+    for i in range(others.size):
+        differences = np.uint8(differences | (others[i] ^ alike))  # as bytes: 64 of them fit a vector, not 8
+    return differences == 0
 
 
 # --- Runs, a chunk at a time
@@ -121,7 +125,7 @@ def _map_run(tables, row, index, before, pfn, chosen, first, bits):
     at = pamt_4k_index(tables, start)
     pages = 512 - max(index, start & 511)
     owner = tables.td[TD_TDR_PFN]
-    done, n = 1, CHUNK
+    done, n = np.int64(1), np.int64(CHUNK)
     while done < pages and n > 0:
         n = min(n, pages - done)
         sept = tables.sept[row, index + done : index + done + n]
@@ -141,7 +145,7 @@ def _map_run(tables, row, index, before, pfn, chosen, first, bits):
 
 @njit
 def _accept_run(tables, row, index, before, chosen, first):
-    done, n = 1, CHUNK
+    done, n = np.int64(1), np.int64(CHUNK)
     while done < 512 - index and n > 0:
         n = min(n, 512 - index - done)
         sept = tables.sept[row, index + done : index + done + n]
@@ -160,7 +164,7 @@ def _block_run(tables, row, index, before, chosen, first, epoch):
     at = pamt_4k_index(tables, pfn)
     pages = 512 - max(index, pfn & 511)
     at_epoch = np.uint64(epoch)
-    done, n = 1, CHUNK
+    done, n = np.int64(1), np.int64(CHUNK)
     while done < pages and n > 0:
         n = min(n, pages - done)
         sept = tables.sept[row, index + done : index + done + n]
@@ -182,7 +186,7 @@ def _remove_run(tables, row, index, before, chosen, first):
     at = pamt_4k_index(tables, pfn)
     bepoch = tables.pamt_4k[at, 1]
     pages = 512 - max(index, pfn & 511)
-    done, n = 1, CHUNK
+    done, n = np.int64(1), np.int64(CHUNK)
     while done < pages and n > 0:
         n = min(n, pages - done)
         sept = tables.sept[row, index + done : index + done + n]
