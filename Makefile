@@ -38,8 +38,9 @@ types: $(VENV)/.all ## static types
 test: lint types ## all checks and all tests
 	$(BIN)/pytest
 
-bench: $(VENV)/.all ## benchmarks, small sizes
-	$(BIN)/pytest --benchmark-only
+bench: $(VENV)/.all ## benchmarks, small sizes, and the table of them
+	$(BIN)/pytest --benchmark-only --benchmark-json=bench.json
+	$(BIN)/python bench/table.py bench.json
 
 figures: $(VENV)/.all ## the table's and the figure's source in the README
 	$(BIN)/perfmodel compare --memory 512GiB --shattered 0.1 --json compare.json

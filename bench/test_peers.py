@@ -84,13 +84,13 @@ def test_calls_against_c(benchmark: Any, guest: FlatGuest, call: str, backing: s
 def test_walks_against_c(benchmark: Any, guest: FlatGuest, order: str) -> None:
     guest.clear()
     guest.workers(1)[0].aug()
-    gfns, peer = _NUMBERS[order](guest.pages), CPeer(guest.tables)
+    gfns, peer, rows = _NUMBERS[order](guest.pages), CPeer(guest.tables), np.zeros(guest.pages >> 9, np.int32)
     ours_out, theirs_out = (
         [np.zeros(_ITEMS, kind) for kind in (np.int8, np.uint64, np.uint8)] for _ in range(2)
     )  # fmt: skip
 
     def ours() -> None:
-        walk_many(guest.tables, gfns, 0, *ours_out)
+        walk_many(guest.tables, gfns, 0, *ours_out, rows)
 
     def theirs() -> None:
         peer.walk_many(gfns, 0, *theirs_out)
@@ -110,9 +110,10 @@ def test_lookups_against_c(benchmark: Any, guest: FlatGuest, order: str) -> None
     guest.workers(1)[0].aug()
     pfns, peer = guest.pfn.min() + _NUMBERS[order](guest.pages), CPeer(guest.tables)
     ours_out, theirs_out = ([np.zeros(_ITEMS, np.int8), np.zeros((_ITEMS, 2), np.uint64)] for _ in range(2))
+    frames = np.zeros(guest.pages >> 9, np.int32)
 
     def ours() -> None:
-        lookup_many(guest.tables, pfns, *ours_out)
+        lookup_many(guest.tables, pfns, *ours_out, frames)
 
     def theirs() -> None:
         peer.lookup_many(pfns, *theirs_out)

@@ -9,8 +9,8 @@ from ratio import thp
 from kernels.counters import ACCEPT_4K, AUG_2M, AUG_4K
 from perfmodel.memory import GuestMemory
 from perfmodel.policies import POLICIES
-from perfmodel.populate import RegionRunner
-from perfmodel.recognition import RegionTurn, populate_guest
+from perfmodel.populate import RegionRunner, populate_guest
+from perfmodel.recognition import RegionTurn
 from perfmodel.scenario import Scenario
 
 _PAGES = 1 << 18
