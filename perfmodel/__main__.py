@@ -13,6 +13,7 @@ from perfmodel.commands.doctor import doctor_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
+from perfmodel.commands.steady import steady_command
 from perfmodel.errors import InputError, ModelError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -34,6 +35,7 @@ for command in (
     params_command,
     ingest_group,
     plot_command,
+    steady_command,
     conform_command,
     doctor_command,
 ):

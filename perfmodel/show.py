@@ -1,6 +1,6 @@
 """Results as tables on the terminal."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,9 @@ from perfmodel.parameters import ParameterSet
 from perfmodel.refusals import CAUSES
 from perfmodel.result import Comparison, Ratio, Row, Run
 from perfmodel.sizes import format_size
+
+if TYPE_CHECKING:
+    from perfmodel.steady import Interval, SteadyResult, SteadyRow
 
 STAGE_TITLES = {
     "exit": "TD exit",
@@ -175,3 +178,56 @@ def _time(*seconds: float) -> str:
     """Return times joined by ``to``, in the largest unit that the last of them reaches."""
     unit, scale = next(((u, s) for u, s in _TIME_UNITS if seconds[-1] * s >= 1), _TIME_UNITS[-1])
     return " to ".join(_number(s * scale) for s in seconds) + f" {unit}"
+
+
+def print_steady(result: "SteadyResult") -> None:
+    """Print misses, walks, times and table memory by S-EPT leaf size."""
+    console = Console(width=None if Console().is_terminal else 140)
+    given = result.scenario
+    console.print(
+        f"{format_size(given['memory_bytes'])} guest, working set {format_size(given['working_set_bytes'])}, "
+        f"{given['access']}, guest pages {given['guest_pages']}, {given['guest_levels']} guest and {given['levels']} "
+        f"S-EPT levels, {given['accesses']:,} accesses counted",
+        highlight=False,
+    )
+    table = Table(title="Times span the 5 % to 95 % interval over the ranges of parameters and structures")
+    table.add_column("S-EPT leaves")
+    for row in result.rows:
+        table.add_column(row.leaf if row.leaf != "mixed" else f"{row.share_2m:.3g} at 2M", justify="right")
+    cells = [_steady_cells(row) for row in result.rows]
+    for title in cells[0]:
+        table.add_row(title, *(one[title] for one in cells))
+    for title, field in (("times as fast as 4K", "times"), ("ns saved over 4K", "saved_ns")):
+        shown = {s.leaf: _spread(getattr(s, field)) for s in result.speedups}
+        table.add_row(title, *(shown.get(row.leaf, "") for row in result.rows))
+    console.print(table)
+    console.print(
+        f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
+        f"hardware {result.hardware_sha256[:12]}, seed {result.seed}",
+        highlight=False,
+    )
+
+
+def _steady_cells(row: "SteadyRow") -> dict[str, str]:
+    found = row.sept_loads
+    cached = 100 * (1 - found.memory / found.total) if found.total else 100.0
+    use = row.memory
+    return {
+        "TLB reach": f"{row.reach_bytes / (1 << 20):,.0f} MiB",
+        "TLB misses per access": f"{row.misses_per_access:.4f}",
+        "references per miss, nothing cached": f"{row.uncached_references}",
+        "references per miss": f"{row.loads_per_walk:.2f}",
+        "  of them S-EPT entries": f"{row.sept_loads_per_walk:.2f}",
+        "  S-EPT entries found in caches": f"{cached:.1f} %",
+        "walk, cycles per access": _spread(row.walk_cycles),
+        "walk and data, cycles per access": _spread(row.access_cycles),
+        "walk and data, ns per access": _spread(row.access_ns),
+        "page walkers busy": _spread(row.busy_walkers),
+        "S-EPT and mirror": f"{(use.sept + use.mirror + use.mirror_headers) / (1 << 20):,.1f} MiB",
+        "PAMT": f"{(use.pamt_static + use.pamt_dynamic + use.pamt_refcounts) / (1 << 20):,.1f} MiB",
+        "struct pages": f"{use.vmemmap / (1 << 20):,.1f} MiB",
+    }
+
+
+def _spread(interval: "Interval") -> str:
+    return f"{_number(interval.value)} ({_number(interval.low)} to {_number(interval.high)})"
