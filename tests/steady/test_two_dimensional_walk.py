@@ -204,3 +204,13 @@ def test_caches_above_memory_serve_what_was_read_last():
     counts = run([0, 64, 128] * 2, sizes, np.zeros(2, np.uint8), pages=4)
     assert counts[kernel.GUEST_LOADS + 3] + counts[kernel.SEPT_LOADS + 3] == 4 + 4 + 0  # one line a table at first
     assert counts[kernel.DATA_LOADS :].tolist() == [0, 0, 3, 3]
+
+
+def test_a_4k_and_a_2m_translation_of_the_same_number_are_two():
+    sizes = [(1, 0)] * kernel.STRUCTURES
+    sizes[kernel.SEPT_LEAVES] = (1, 16)
+    leaf = np.array([0, 1, 1, 1, 1, *[0] * 5], np.uint8)
+    lines = [3 * 64, 3 * 512 * 64]  # guest page 3, and guest page 1536 in the 2M frame 3
+    only_first, both = (loads(run(lines[:n], sizes, leaf, pages=5 << 9))[1].sum() for n in (1, 2))
+    assert only_first == 5 * 4  # four tables and the page, nothing known
+    assert both - only_first == 4 + 3  # another lowest guest table, and the page by its leaf at level 1
