@@ -13,7 +13,7 @@ from perfmodel.result import Comparison, Ratio, Row, Run
 from perfmodel.sizes import format_size
 
 if TYPE_CHECKING:
-    from perfmodel.steady import Interval, SteadyResult, SteadyRow
+    from perfmodel.steady_result import Interval, SteadyResult, SteadyRow
 
 STAGE_TITLES = {
     "exit": "TD exit",

@@ -46,7 +46,8 @@ def steady_command(**given: Any) -> None:
     preset = given["preset"] or DEFAULT_PRESET
     parameters = build_parameters(given)
     from perfmodel.show import print_steady
-    from perfmodel.steady import SteadyScenario, run_steady, to_json
+    from perfmodel.steady import SteadyScenario, run_steady
+    from perfmodel.steady_result import to_json
     from perfmodel.walk_hardware import load_walk_hardware
 
     hardware = load_walk_hardware(preset, overrides)

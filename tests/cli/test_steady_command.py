@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from perfmodel import steady
 from perfmodel.accounting import MemoryUse
 from perfmodel.schemas import load_schema
+from perfmodel.steady import SteadyScenario
+from perfmodel.steady_result import Interval, Loads, Speedup, SteadyResult, SteadyRow, Structure
 from perfmodel.walk_hardware import STRUCTURES
 
 SMALL = ["--memory", "2GiB", "--working-set", "64MiB", "--accesses", "5000"]
@@ -63,10 +64,15 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Any:
 @pytest.mark.parametrize(
     ("name", "struct"),
     [
-        ("row", steady.SteadyRow), ("loads", steady.Loads), ("interval", steady.Interval), ("memory", MemoryUse),
-        ("speedup", steady.Speedup), ("structure", steady.Structure), ("difference", steady.Interval),
+        ("row", SteadyRow),
+        ("loads", Loads),
+        ("interval", Interval),
+        ("difference", Interval),
+        ("memory", MemoryUse),
+        ("speedup", Speedup),
+        ("structure", Structure),
     ],
-)  # fmt: skip
+)
 def test_schema_has_the_fields_of_the_struct(name: str, struct: type[msgspec.Struct]) -> None:
     place = load_schema("steady-1")["$defs"][name]
     assert list(place["properties"]) == place["required"] == list(struct.__struct_fields__)
@@ -74,8 +80,8 @@ def test_schema_has_the_fields_of_the_struct(name: str, struct: type[msgspec.Str
 
 def test_schema_has_the_fields_of_the_result_and_scenario() -> None:
     schema = load_schema("steady-1")
-    assert list(schema["properties"]) == list(steady.SteadyResult.__struct_fields__)
-    assert set(schema["$defs"]["scenario"]["properties"]) == set(steady.SteadyScenario().describe())
+    assert list(schema["properties"]) == list(SteadyResult.__struct_fields__)
+    assert set(schema["$defs"]["scenario"]["properties"]) == set(SteadyScenario().describe())
     assert tuple(schema["$defs"]["hardware"]["properties"]) == STRUCTURES
 
 
