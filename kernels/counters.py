@@ -49,7 +49,12 @@ _CHANGES = COUNTERS + len(ChangeCounter)
 
 
 class LifeCounter(IntEnum):
-    """The rest of a TD's life: what KVM, guest_memfd and the guest do around the calls, behind the others."""
+    """The rest of a TD's life: what KVM, guest_memfd and the guest do around the calls, behind the others.
+
+    WRITE_LOCK holds one lock for each SET_ATTRIBUTES, PUNCH_HOLE and GUEST_INHIBIT, and one for a region zapped at the
+    end. A guest that touches first adds TD_EXITs that no ACCEPT caused. A fault that finds its leaf there, because KVM
+    has just split it, is a FAULT without an AUG.
+    """
 
     MR_EXTEND = _CHANGES  # TDH.MR.EXTEND, 256 bytes each
     MEM_TRACK = _CHANGES + 1
