@@ -21,13 +21,19 @@ import kernels
 from kernels import sept_entry, transitions
 from kernels.batch import accept_region, augment_region, augment_region_2m
 from kernels.build import add_region, tdh_mem_page_add
+from kernels.convert import convert_region, punch_hole
 from kernels.counters import ALL_COUNTERS, COUNTERS
 from kernels.demote import demote_region, tdh_mem_page_demote
 from kernels.fault import LINES
+from kernels.first_pages import build_region, note_populated
+from kernels.life_guest import accept_pages, touch_pages
+from kernels.life_state import PFN, Knobs, start_life
 from kernels.pamt import lookup_many
 from kernels.pamt_entry import make_entry, owner_pfn
+from kernels.private_fault import prefault_range
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
 from kernels.shrink import block_region, remove_region, tdh_mem_page_remove, tdh_mem_range_block
+from kernels.teardown import teardown_region
 from kernels.touch import BATCH, touch_many
 from kernels.walk import walk_many
 from perfmodel import Scenario, compare
@@ -104,8 +110,9 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
         ), f"line {inner.lineno}"
 
 
-TYPED_MODULES = {"batch", "build", "bulk", "census", "demote", "fault", "pamt", "pamt_entry", "populate", "ranges",
-                 "runs", "seamcall", "sept_entry", "shrink", "tables", "touch", "transitions", "walk"}  # fmt: skip
+TYPED_MODULES = {"batch", "build", "bulk", "census", "convert", "demote", "fault", "first_pages", "life_guest", "pamt",
+                 "pamt_entry", "pamt_references", "populate", "private_fault", "ranges", "runs", "seamcall",
+                 "sept_entry", "shrink", "tables", "teardown", "touch", "transitions", "walk", "zap"}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
 
 TYPED = [(module, name) for module, name in KERNELS if module in TYPED_MODULES]
@@ -151,9 +158,25 @@ def run_entry_points() -> None:
     tdh_mem_range_block(tables, 0, 0, 1)
     tdh_mem_page_demote(tables, 0, 1, 100, 3, False)
     tdh_mem_page_remove(tables, 0, 0, 3, False)
+    run_a_life()
     for entry in (sept_entry.BLOCKED, sept_entry.NL_BLOCKED):  # what only the exact calls do
         transitions.relocated(transitions.unblocked(entry), 7)
         transitions.accepted_up_to(entry, 3)
+
+
+def run_a_life() -> None:
+    """Call the kernels of a TD's life on a region without memory."""
+    pages, ranges = np.zeros(1 << 18, np.int64), np.zeros(512, np.int64)
+    use, few = pages.astype(np.uint8), pages[:0]
+    life = start_life(bridge.make_tables().tables, 0, pages, use, ranges.astype(np.bool_), ranges, Knobs(PFN))
+    build_region(life, use, True)
+    note_populated(life, 0, False)
+    prefault_range(life, 0, 1)
+    accept_pages(life, few)
+    touch_pages(life, few)
+    convert_region(life, np.zeros((0, 3), np.int64))
+    punch_hole(life, 0, 1)
+    teardown_region(life, True)
 
 
 @functools.cache
