@@ -10,8 +10,9 @@ from kernels.jit import njit
 from kernels.life_state import FIRST_TABLE, GFN
 from kernels.locks import pass_exclusive, pass_shared
 from kernels.pamt_references import pamt_put
+from kernels.runs import pamt_4k_index
 from kernels.sept_entry import LEAF, RWX, entry_pfn
-from kernels.shrink import pamt_2m_index, pamt_4k_index, range_table
+from kernels.shrink import pamt_2m_index, range_table
 from kernels.status import OPERAND_BUSY, OPERAND_RCX, OPERAND_TDR, SUCCESS
 from kernels.tables import TD_CHLDCNT, TD_NEXT_SEPT, TD_TDR_PFN
 from kernels.transitions import freed, pages_of

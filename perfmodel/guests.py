@@ -14,11 +14,14 @@ class Guest(NamedTuple):
     one_range : bool
         One accept call covers a whole private range, so the loop tries 1G; Linux's page allocator passes at
         most 4 MiB a call and never does.
+    touch_first : bool
+        Pages are touched, and accepted at 4K when that raises #VE.
     """
 
     name: str
     prefault: bool = False
     one_range: bool = False
+    touch_first: bool = False
 
 
 GUESTS = {
@@ -28,5 +31,6 @@ GUESTS = {
         Guest("linux-eager"),  # the same calls, all at boot
         Guest("accept-range", one_range=True),
         Guest("prefault", prefault=True),
+        Guest("touch-first", touch_first=True),
     )
 }

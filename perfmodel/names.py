@@ -8,6 +8,8 @@ ORDERS = ("sequential", "random", "striped")
 LAYOUTS = ("flat", "q35")
 SHATTER_LAYOUTS = ("uniform", "clustered")
 KEYHOLE_MODES = ("periodic", "exact")
+PLACEMENTS = ("scattered", "window")
+TEARDOWNS = ("removal", "reclaim")
 MODULE_FEATURES = ("ENHANCED_DEMOTE_INTERRUPTIBILITY",)
 """TDX_FEATURES0 bits (this one is bit 51) that the model assumes beyond TDX_1.5.01 and that can be turned off."""
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from perfmodel.keyholes import KeyholeReplay
 from perfmodel.memory import GuestMemory
 from perfmodel.orders import chunk_order
 from perfmodel.policies.contract import Policy
-from perfmodel.recognition import RegionTurn, merge_alike, region_turns
+from perfmodel.recognition import RegionTurn, kind_of, merge_alike, region_turns
 from perfmodel.refusals import CAUSES, MAPPED_2M, NOT_ASKED, refusal_causes
 from perfmodel.td_tables import TdTables
 from perfmodel.workers import Progress, run_regions, thread_count
@@ -226,7 +227,7 @@ def populate_guest(
     list of Tally
         One a policy, checked against the laws of conservation.
     """
-    turns = region_turns(memory) if every_region else merge_alike(memory, region_turns(memory))
+    turns = region_turns(memory) if every_region else merge_alike(region_turns(memory), partial(kind_of, memory))
     regions = sum(1 for _ in memory.layout.regions())
     runners = run_regions(
         lambda: RegionRunner(memory, policies), turns, thread_count(memory, threads), regions, progress

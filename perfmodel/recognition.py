@@ -1,6 +1,6 @@
 """Which regions are alike, so that the counts of one hold for all: they need not be run twice."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 from kernels.pamt_entry import ENTRY_BYTES
@@ -46,18 +46,25 @@ def region_turns(memory: GuestMemory) -> Iterator[RegionTurn]:
             ordinal += 1
 
 
-def merge_alike(memory: GuestMemory, turns: Iterable[RegionTurn]) -> list[RegionTurn]:
-    """Return one turn for each kind of region, the first of its kind, with how often it comes."""
+def merge_alike(turns: Iterable[RegionTurn], kind_of: Callable[[RegionTurn], Hashable]) -> list[RegionTurn]:
+    """Return one turn for each kind of region, the first of its kind, with how often it comes.
+
+    Parameters
+    ----------
+    turns : iterable of RegionTurn
+    kind_of : callable
+        What decides a region's counts, or None where only a run tells.
+    """
     kinds: dict[Hashable, RegionTurn] = {}
     for turn in turns:
-        kind = _kind(memory, turn)
+        kind = kind_of(turn)
         key = ("alone", turn.region) if kind is None else kind
         known = kinds.get(key)
         kinds[key] = turn if known is None else known._replace(times=known.times + 1)
     return list(kinds.values())
 
 
-def _kind(memory: GuestMemory, turn: RegionTurn) -> Hashable:
+def kind_of(memory: GuestMemory, turn: RegionTurn) -> Hashable:
     """Return what decides the counts of a region, or None where only a run tells.
 
     Keyholes see which PAMT_1G entries share a page: with those of the region before, with the TDR's.

@@ -77,13 +77,15 @@ def print_run(result: Run, parameters: ParameterSet) -> None:
         table.add_column("unit of work")
         table.add_column("count", justify="right")
         table.add_column("ns each", justify="right")
-        table.add_column("seconds", justify="right", footer=_number(done.row.seconds))
+        table.add_column("seconds", justify="right", footer=format_number(done.row.seconds))
         table.add_column("share", justify="right", footer="100.0 %")
         for stage in ALL_STAGES:
             for unit, count in sorted(done.ledger.get(stage, {}).items()):
                 seconds = count * price_ns[unit] / 1e9
                 share = f"{100 * seconds / done.row.seconds:.1f} %" if done.row.seconds else ""
-                table.add_row(STAGE_TITLES[stage], unit, f"{count:,}", f"{price_ns[unit]:.3g}", _number(seconds), share)
+                table.add_row(
+                    STAGE_TITLES[stage], unit, f"{count:,}", f"{price_ns[unit]:.3g}", format_number(seconds), share
+                )
         console.print(table)
     _print_refusals(console, [done.row for done in result.runs])
     _print_foot(console, result)
@@ -136,9 +138,9 @@ def _cells(row: Row, ratio: Ratio) -> dict[str, str]:
         "KVM faults": f"{row.faults:,}",
         **{name: f"{count:,}" for name, count in (row.seamcalls | row.tdcalls).items()},
         "host table memory": f"{row.host_table_pages / 256:,.1f} MiB",
-        "time": _time(row.seconds),
-        "  interval": _time(row.ns.low / 1e9, row.ns.high / 1e9),
-        "throughput": f"{_number(row.gib_per_s)} GiB/s",
+        "time": format_time(row.seconds),
+        "  interval": format_time(row.ns.low / 1e9, row.ns.high / 1e9),
+        "throughput": f"{format_number(row.gib_per_s)} GiB/s",
         f"time over {ratio.over}": f"{ratio.value:.3f}",
         "  interval ": f"{ratio.low:.3f} to {ratio.high:.3f}",
     }
@@ -167,17 +169,18 @@ def _print_foot(console: Console, result: Comparison | Run) -> None:
 
 
 def _cost(row: Row) -> str:
-    return f"{_time(row.seconds)} ({_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
+    return f"{format_time(row.seconds)} ({format_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
 
 
-def _number(value: float) -> str:
+def format_number(value: float) -> str:
+    """Return three significant digits, or a whole number from 1000 on."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
-def _time(*seconds: float) -> str:
+def format_time(*seconds: float) -> str:
     """Return times joined by ``to``, in the largest unit that the last of them reaches."""
     unit, scale = next(((u, s) for u, s in _TIME_UNITS if seconds[-1] * s >= 1), _TIME_UNITS[-1])
-    return " to ".join(_number(s * scale) for s in seconds) + f" {unit}"
+    return " to ".join(format_number(s * scale) for s in seconds) + f" {unit}"
 
 
 def print_steady(result: "SteadyResult") -> None:
@@ -230,4 +233,4 @@ def _steady_cells(row: "SteadyRow") -> dict[str, str]:
 
 
 def _spread(interval: "Interval") -> str:
-    return f"{_number(interval.value)} ({_number(interval.low)} to {_number(interval.high)})"
+    return f"{format_number(interval.value)} ({format_number(interval.low)} to {format_number(interval.high)})"

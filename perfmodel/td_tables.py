@@ -138,6 +138,14 @@ class TdTables:
         td[TD_CHLDCNT] = 0
         fill_free(self.tables.sept, 0)
 
+    def scrub(self) -> None:
+        """Take everything away from the TD, in whatever state its leaves are."""
+        for array in (self.tables.pamt_1g, self.tables.pamt_2m, self.tables.pamt_4k):
+            array[:] = 0
+        for slot, block in enumerate(self._blocks):
+            self._initialise(slot, block)
+        self.clear()
+
     def link_above(self, gfn: int, level: int) -> int:
         """Add the tables above ``gfn`` down to the one with its entry at ``level``; return how many."""
         scratch = np.zeros(COUNTERS, np.int64)

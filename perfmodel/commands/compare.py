@@ -1,5 +1,6 @@
 """``perfmodel compare`` and ``perfmodel run``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from perfmodel.commands.options import (
     PARAMETER_OPTIONS,
     RUN_OPTIONS,
+    SCENARIO_NAMES,
     SCENARIO_OPTIONS,
     add_options,
     build_parameters,
@@ -38,9 +40,17 @@ def compare_command(**given: Any) -> None:
 
 
 @click.command("run")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @add_options(SCENARIO_OPTIONS, PARAMETER_OPTIONS, RUN_OPTIONS)
-def run_command(**given: Any) -> None:
-    """Do what compare does and show the whole ledger: units of work and time, stage by stage."""
+def run_command(file: Path | None, **given: Any) -> None:
+    """Do what compare does and show the whole ledger: units of work and time, stage by stage.
+
+    With FILE, a scenario file in TOML, run the phases that it chains: build, accept-mismatch, boot, convert,
+    punch-hole, teardown. The guest is then the file's.
+    """
+    if file is not None:
+        _run_story(file, given)
+        return
     scenario, parameters, how, json_path = _prepare(given)
     from perfmodel.comparison import run
     from perfmodel.result import to_json
@@ -54,17 +64,40 @@ def run_command(**given: Any) -> None:
     write_json(json_path, to_json(result))
 
 
+def _run_story(file: Path, given: dict[str, Any]) -> None:
+    context = click.get_current_context()
+    for option in SCENARIO_NAMES:
+        if context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT:
+            raise InputError(f"{option.replace('_', '-')}: {file} describes the guest; accepted is one or the other")
+    how, json_path = _take_run_options(given)
+    from perfmodel.life.scenario_file import load_story
+    from perfmodel.life.story import live, to_json
+    from perfmodel.life.table import print_life
+
+    story, parameters = load_story(file), build_parameters(given)
+    with progress_bar("regions of 1 GiB", lambda: announce_compilation("convert.convert_region", 30)) as progress:
+        result = live(story, parameters, progress=progress, **how)
+    if json_path != "-":
+        print_life(result)
+    write_json(json_path, to_json(result))
+
+
 def _announce() -> None:
     announce_compilation("populate.populate_region", 15)
 
 
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
+    how, json_path = _take_run_options(given)
+    return build_scenario(given), build_parameters(given), how, json_path
+
+
+def _take_run_options(given: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     threads, json_path = given.pop("threads"), given.pop("json_path")
     how = {"threads": threads, "every_region": given.pop("every_region")}
     if threads is not None and not 1 <= threads <= 1024:
         raise InputError(f"threads {threads}: accepted is a whole number from 1 to 1024")
     check_writable(json_path)
-    return build_scenario(given), build_parameters(given), how, json_path
+    return how, json_path
 
 
 def _say_what_is_missing(

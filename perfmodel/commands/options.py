@@ -65,6 +65,13 @@ SCENARIO_OPTIONS = [
                  help=f"Turn a feature of the module off: {_either(names.MODULE_FEATURES)}."),
 ]  # fmt: skip
 
+SCENARIO_NAMES = (
+    "memory", "interfaces", "backing", "guest", "order", "layout", "levels", "shattered", "shared_pages",
+    "shatter_layout", "seed", "vcpus", "thp_share", "block_shares", "extents", "host", "scale_host",
+    "max_folio_order", "flush_first_page_only", "keyholes", "features",
+)  # fmt: skip
+"""What the functions below call the values of ``SCENARIO_OPTIONS``."""
+
 PARAMETER_OPTIONS = [
     click.option("--preset", metavar="NAME", help="Processor whose parameters to use; 'perfmodel params' lists them. "
                  "[default: spr-8480p]"),

@@ -1,5 +1,7 @@
 """Do regions that are taken to be alike count what each of them would have counted alone?"""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,9 +12,13 @@ from perfmodel.memory import GuestMemory
 from perfmodel.names import BACKINGS, GUESTS, LAYOUTS, ORDERS, SHATTER_LAYOUTS
 from perfmodel.policies import POLICIES
 from perfmodel.populate import Tally, populate_guest
-from perfmodel.recognition import merge_alike, region_turns
+from perfmodel.recognition import RegionTurn, kind_of, merge_alike, region_turns
 
 ALL = list(POLICIES.values())
+
+
+def alike(memory: GuestMemory) -> list[RegionTurn]:
+    return merge_alike(region_turns(memory), partial(kind_of, memory))
 
 
 def content(tally: Tally) -> dict[str, object]:
@@ -54,7 +60,7 @@ def test_same_counts_with_and_without(mib: int, **fields: object) -> None:
 def test_across_tables_and_pamt_pages() -> None:
     """600 GiB: a second page of PDPT entries, and three pages of PAMT_1G entries."""
     memory = GuestMemory.build(Scenario(memory="600GiB"))
-    merged = merge_alike(memory, region_turns(memory))
+    merged = alike(memory)
     assert sum(turn.times for turn in merged) == 600
     # the first, those like it; a block that begins a page of PAMT_1G entries; one that begins the TDR's, those behind
     # it, and among them the first below a new table
@@ -69,7 +75,7 @@ def test_clustered_shared_pages_are_alike_and_drawn_ones_not() -> None:
         memory = GuestMemory.build(
             Scenario(memory="20GiB", shattered=0.5, shared_pages=3, shatter_layout=layout, seed=7)
         )
-        kinds[layout] = len(merge_alike(memory, region_turns(memory)))
+        kinds[layout] = len(alike(memory))
     assert kinds["clustered"] == 3  # the first, shattered, whole
     assert 11 <= kinds["uniform"] <= 12
 
@@ -77,7 +83,7 @@ def test_clustered_shared_pages_are_alike_and_drawn_ones_not() -> None:
 @pytest.mark.parametrize("backing", ["order0", "thp", "hugetlb-2m"])
 def test_drawn_backings_are_never_alike(backing: str) -> None:
     memory = GuestMemory.build(Scenario(memory="9GiB", backing=backing))
-    assert len(merge_alike(memory, region_turns(memory))) == 9
+    assert len(alike(memory)) == 9
 
 
 def test_huge_guest_in_the_memory_of_a_small_one() -> None:

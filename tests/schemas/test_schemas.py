@@ -124,7 +124,7 @@ def objects_of(schema, path=()):
 
 
 def test_unknown_schema_is_named():
-    with pytest.raises(KeyError, match=r"compare-2.*compare-1, run-1, host-1"):
+    with pytest.raises(KeyError, match=r"compare-2.*compare-1, run-1, host-1, steady-1, life-1"):
         load_schema("compare-2")
 
 
@@ -339,7 +339,7 @@ def ends_with(path, tail):
 
 
 def test_docs_name_every_field_and_no_other():
-    written = ("compare-1", "run-1", "steady-1")
+    written = ("compare-1", "run-1", "steady-1", "life-1")
     fields = {f for name in written for f in fields_of(load_schema(name), load_schema(name))}
     holders = {f[:-1] for f in fields}  # named by way of what they hold
     tokens = set(documented())

@@ -1,0 +1,151 @@
+"""Run a story under each interface and price its phases."""
+
+from typing import Any
+
+import msgspec
+
+from perfmodel._version import __version__
+from perfmodel.costs import Ledger, Price, ledger, price_many
+from perfmodel.life.pricing import priced_phase
+from perfmodel.life.runner import HUGE_LEAVES, LEAVES, PAMT_PAIRS, SEPT_PAGES, LifeRunner, LifeTally, Plan
+from perfmodel.life.scenario_file import Story
+from perfmodel.parameters import ParameterSet, load_parameters
+from perfmodel.policies import POLICIES
+from perfmodel.policies.contract import Policy
+from perfmodel.recognition import merge_alike, region_turns
+from perfmodel.result import Cost, Leaves, ParametersId
+from perfmodel.scenario import able_interfaces
+from perfmodel.workers import Progress, run_regions, thread_count
+
+LIFE_SCHEMA = "perfmodel/life/1"
+
+
+class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What there is at the end of a phase, and the memory that it takes."""
+
+    leaves: Leaves
+    sept_pages: int
+    host_table_pages: int
+    dynamic_pamt_bytes: int
+
+
+class PhaseRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One phase: its exact counters, what they cost, and how the TD stands after it."""
+
+    name: str
+    kind: str
+    counters: dict[str, int]
+    ns: Cost
+    seconds: float
+    after: Standing
+
+
+class LifeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One interface: its phases and their sum."""
+
+    interface: str
+    phases: list[PhaseRow]
+    ns: Cost
+    seconds: float
+    surviving_2m_share: float
+    model_seconds: float
+
+
+class LifeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One story under several interfaces."""
+
+    schema: str = LIFE_SCHEMA
+    version: str
+    seed: int
+    parameters: ParametersId
+    name: str
+    scenario: dict[str, Any]
+    what_if: dict[str, bool]
+    rows: list[LifeRow]
+    notes: dict[str, Any]
+
+
+def live(
+    story: Story,
+    parameters: ParameterSet | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    every_region: bool = False,
+) -> LifeResult:
+    """Take a TD through all phases of ``story`` under each of its interfaces.
+
+    Parameters
+    ----------
+    story : Story
+    parameters : ParameterSet, optional
+        Default: the default preset.
+    threads, progress, every_region
+        As in :func:`perfmodel.comparison.compare`.
+
+    Raises
+    ------
+    InputError
+        The story cannot be run; one line says what would be accepted.
+    """
+    parameters = parameters or load_parameters()
+    plan = Plan.of(story)
+    memory = plan.memory
+    names = able_interfaces(story.scenario.interfaces, memory.backing.has_struct_page, story.scenario.backing)
+    policies = [POLICIES[name] for name in names]
+    turns = region_turns(memory)
+    runners = run_regions(
+        lambda: LifeRunner(plan, policies),
+        turns if every_region else merge_alike(turns, plan.kind),
+        thread_count(memory, threads), sum(1 for _ in memory.layout.regions()), progress,
+    )  # fmt: skip
+    rows = []
+    for at, policy in enumerate(policies):
+        tally = LifeTally(len(story.phases))
+        for runner in runners:
+            tally.add(runner.tallies[at])
+        rows.append(_row(plan, policy, tally, parameters))
+    return LifeResult(
+        version=__version__, seed=memory.scenario.seed,
+        parameters=ParametersId(parameters.name, parameters.sha256), name=story.name,
+        scenario=memory.scenario.describe(), what_if=msgspec.structs.asdict(story.what_if), rows=rows,
+        notes=memory.notes,
+    )  # fmt: skip
+
+
+def _row(plan: Plan, policy: Policy, tally: LifeTally, parameters: ParameterSet) -> LifeRow:
+    counters = [priced_phase(plan, policy, tally, number) for number in range(len(plan.story.phases))]
+    ledgers = [ledger(one) for one in counters]
+    total = Ledger({})
+    for one in ledgers:
+        total = total + one
+    prices = price_many([*ledgers, total], parameters, seed=plan.memory.scenario.seed)
+    phases = [
+        PhaseRow(phase.title, phase.kind, counted, _cost(price), price.total_ns / 1e9, _standing(standing))
+        for phase, counted, price, standing in zip(
+            plan.story.phases, counters, prices[:-1], tally.standing.tolist(), strict=True
+        )
+    ]
+    whole = _cost(prices[-1])
+    return LifeRow(policy.name, phases, whole, whole.total / 1e9, _surviving(phases), tally.model_seconds)
+
+
+def _cost(price: Price) -> Cost:
+    return Cost(price.total_ns, price.low_ns, price.high_ns, price.by_stage_ns)
+
+
+def _standing(counts: list[int]) -> Standing:
+    pages = counts[SEPT_PAGES]
+    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), pages, 2 * pages, 8192 * counts[PAMT_PAIRS])
+
+
+def _surviving(phases: list[PhaseRow]) -> float:
+    """Return the share of the 2M leaves after the boot that are there before the tear-down."""
+    living = [phase.after.leaves.size_2m for phase in phases if phase.kind != "teardown"]
+    booted = [phase.after.leaves.size_2m for phase in phases if phase.kind == "boot"]
+    return living[-1] / booted[0] if booted and booted[0] else 0.0
+
+
+def to_json(result: LifeResult) -> bytes:
+    """Return ``result`` as indented JSON with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"

@@ -1,0 +1,83 @@
+"""A life as tables on the terminal."""
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from perfmodel.life.scenario_file import WhatIf
+from perfmodel.life.story import LifeResult, LifeRow, PhaseRow
+from perfmodel.show import format_time
+from perfmodel.sizes import format_size
+
+_ROWS = {
+    "TD exits, EPT violation": ("td_exit",),
+    "TD exits, MapGPA": ("map_gpa",),
+    "TDH.MEM.PAGE.ADD": ("page_add",),
+    "TDH.MR.EXTEND": ("mr_extend",),
+    "TDH.MEM.SEPT.ADD": ("sept_add",),
+    "TDH.MEM.PAGE.AUG at 4K": ("aug_4k",),
+    "TDH.MEM.PAGE.AUG at 2M": ("aug_2m",),
+    "TDH.MEM.RANGE.BLOCK": ("block_4k", "block_2m"),
+    "TDH.MEM.TRACK": ("mem_track",),
+    "TDH.MEM.PAGE.DEMOTE": ("demote",),
+    "TDH.MEM.PAGE.REMOVE": ("remove_4k", "remove_2m"),
+    "TDH.PHYMEM.PAGE.WBINVD": ("page_wbinvd",),
+    "TDH.PHYMEM.PAGE.RECLAIM": ("reclaim_4k", "reclaim_2m"),
+    "TDH.PHYMEM.PAMT.ADD": ("pamt_add",),
+    "TDH.PHYMEM.PAMT.REMOVE": ("pamt_remove",),
+    "TDG.MEM.PAGE.ACCEPT": ("accept_4k", "accept_2m", "accept_exit", "accept_size_mismatch", "accept_1g_invalid"),
+    "#VE": ("virtualization_exception",),
+    "vCPUs interrupted": ("kick",),
+    "mmu_lock for write": ("write_lock",),
+    "folios split": ("folio_split",),
+}
+
+
+def print_life(result: LifeResult) -> None:
+    """Print every interface's phases: calls, time with its interval, and what stands after each."""
+    console = Console(width=None if Console().is_terminal else 160)
+    today = msgspec.structs.asdict(WhatIf())
+    changed = [f"{name} {str(given).lower()}" for name, given in result.what_if.items() if given != today[name]]
+    console.print(
+        f"{result.name}: {format_size(result.scenario['memory_bytes'])} guest, backing {result.scenario['backing']}, "
+        f"guest {result.scenario['guest']}, vCPUs {result.scenario['vcpus']}, "
+        f"what if: {', '.join(changed) if changed else 'nothing'}",
+        highlight=False,
+    )
+    for row in result.rows:
+        console.print(_table(row))
+    console.print(
+        f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
+        f"seed {result.seed}, module {result.scenario['module']}"
+        + "".join(f" + {name}" for name in result.scenario["module_features"]),
+        highlight=False,
+    )
+
+
+def _table(row: LifeRow) -> Table:
+    table = Table(
+        title=f"{row.interface}: {format_time(row.seconds)} ({format_time(row.ns.low / 1e9, row.ns.high / 1e9)}); "
+        f"{100 * row.surviving_2m_share:.3g} % of the booted 2M leaves survive"
+    )
+    table.add_column("")
+    for phase in row.phases:
+        table.add_column(phase.name, justify="right")
+    columns = [_cells(phase) for phase in row.phases]
+    for title in columns[0]:
+        cells = [column[title] for column in columns]
+        if set(cells) != {"0"}:
+            table.add_row(title, *cells)
+    return table
+
+
+def _cells(phase: PhaseRow) -> dict[str, str]:
+    after = phase.after
+    return {
+        **{title: f"{sum(phase.counters[name] for name in names):,}" for title, names in _ROWS.items()},
+        "time": format_time(phase.seconds),
+        "  interval": format_time(phase.ns.low / 1e9, phase.ns.high / 1e9),
+        "leaves at 4K after it": f"{after.leaves.size_4k:,}",
+        "leaves at 2M after it": f"{after.leaves.size_2m:,}",
+        "host table memory": f"{after.host_table_pages / 256:,.1f} MiB",
+        "Dynamic PAMT": f"{after.dynamic_pamt_bytes / (1 << 20):,.1f} MiB" if after.dynamic_pamt_bytes else "0",
+    }
