@@ -103,8 +103,8 @@ def convert_region(life, conversions):
     ----------
     life : Life
     conversions : ndarray of int64, shape (n, CONVERSION_FIELDS)
-        First page (offset in the region), 4K pages, and whether they become shared. A request that crosses a
-        region's border is one in each.
+        First page (offset in the region), 4K pages, and whether they become shared. Nothing may lie outside the
+        region: a request that crosses its border is one in each.
 
     Returns
     -------

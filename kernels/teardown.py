@@ -11,7 +11,7 @@ from kernels.life_state import FIRST_TABLE, GFN
 from kernels.locks import pass_exclusive, pass_shared
 from kernels.pamt_references import pamt_put
 from kernels.runs import pamt_4k_index
-from kernels.sept_entry import LEAF, RWX, entry_pfn
+from kernels.sept_entry import LEAF, RWX, entry_pfn, hpa_of
 from kernels.shrink import pamt_2m_index, range_table
 from kernels.status import OPERAND_BUSY, OPERAND_RCX, OPERAND_TDR, SUCCESS
 from kernels.tables import TD_CHLDCNT, TD_NEXT_SEPT, TD_TDR_PFN
@@ -66,7 +66,7 @@ def _reclaim_leaves(life):
     for r in range(512):
         entry = tables.sept[top, r]
         if entry & LEAF:
-            status = _reclaim(life, entry_pfn(entry) & ~511, 1)
+            status = _reclaim(life, hpa_of(entry, 1), 1)
         elif entry & RWX:
             status = _reclaim_pages(life, entry_pfn(entry) - tables.sept_pfn)
         if status != SUCCESS:
