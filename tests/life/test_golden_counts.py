@@ -122,6 +122,13 @@ def test_2m_comes_back_while_another_page_is_shared(interface: str) -> None:
         assert (back["AUG_2M"], back["ACCEPT_2M"]) == (1, 1)
 
 
+def test_a_request_shorter_than_2m_is_accepted_at_4k() -> None:
+    life = populated("pfn")
+    convert(life, (0, 512, 1), (300, 212, 0))
+    back = convert(life, (0, 300, 0))  # the rest of the range is private already
+    assert (back["ACCEPT_4K"], back["ACCEPT_EXIT"], "ACCEPT_SIZE_MISMATCH" in back) == (300, 300, False)
+
+
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_a_split_2m_stays_small(interface: str) -> None:
     life = populated(interface)
