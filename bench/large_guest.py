@@ -36,7 +36,8 @@ class LargeGuest:
         # The S-EPT pages lie right below the control block, which alone could not hold a large guest's.
         self.tables: Tables = held.tables._replace(sept_pfn=control * _REGION_PAGES - rows)
         self._gib = gib
-        self._rows, self._lines = np.zeros(2 * BATCH, np.int64), np.zeros(LINES, np.int64)
+        self._rows, self._slots = np.full(gib * 512, -1, np.int32), np.empty(self.tables.slot.size, np.int32)
+        self._places, self._lines = np.empty((2, BATCH), np.uint64), np.zeros(LINES, np.int64)
         self._counts = np.zeros(COUNTERS, np.int64)
 
     def leaves(self, level: int) -> int:
@@ -45,7 +46,8 @@ class LargeGuest:
 
     def touch(self, gfns: npt.NDArray[np.int64], pfns: npt.NDArray[np.int64], level: int) -> None:
         """Fault on ``gfns`` in turn."""
-        status, done = touch_many(self.tables, gfns, pfns, level, self._rows, self._lines, self._counts)
+        scratch = (self._rows, self._slots, self._places)
+        status, done = touch_many(self.tables, gfns, pfns, level, *scratch, self._lines, self._counts)
         assert (status, done) == (SUCCESS, gfns.size), f"{status:#x} after {done}"
 
     def populate(self, level: int) -> None:

@@ -141,7 +141,7 @@ def run_entry_points() -> None:
     index = np.zeros(512, np.int32)
     walk_many(tables, one, 0, np.zeros(1, np.int8), np.zeros(1, np.uint64), np.zeros(1, np.uint8), index)
     lookup_many(tables, one, np.zeros(1, np.int8), np.zeros((1, 2), np.uint64), index)
-    touch_many(tables, one[:0], one[:0], 0, np.zeros(2 * BATCH, np.int64), one, one)
+    touch_many(tables, one[:0], one[:0], 0, index, index, np.zeros((2, BATCH), np.uint64), one, one)
     tdh_mem_sept_add(tables, 0, 3, 100)
     tdh_mem_page_aug(tables, 0, 0, 1 << 20)
     tdg_mem_page_accept(tables, 0, 0)
