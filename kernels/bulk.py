@@ -40,10 +40,12 @@ def span(frames, shift):
 
 
 @njit
-def window_of(lowest, highest):
+def window_of(lowest, highest, held, room):
     """Return the first number and the size of the index for tables ``lowest`` to ``highest``.
 
-    Whole tables above, so that scattered blocks of one region share a window.
+    Whole tables above, so that scattered blocks of one region share a window, and if ``room`` allows, twice the
+    ``held`` ones, so that blocks that move through memory do not each make one. More than ``room`` if it is too small.
     """
     first = lowest & ~(TABLE - 1)
-    return first, (highest | (TABLE - 1)) + 1 - first
+    count = (highest | (TABLE - 1)) + 1 - first
+    return first, max(count, min(2 * held, room))

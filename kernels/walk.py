@@ -149,8 +149,9 @@ def walk_many(tables, gfns, level, reached, entries, states, rows):
         lowest, highest = span(block[:1] if run > 0 else block, 9 * (level + 1))
         indexed = lowest >= first and highest < first + held.size
         if not indexed and level < 2:
-            begin, count = window_of(lowest, highest)
-            indexed = count <= min(rows.size, allowed)
+            room = min(rows.size, allowed)
+            begin, count = window_of(lowest, highest, held.size, room)
+            indexed = count <= room
             if indexed:
                 held, first, allowed = rows[:count], begin, allowed - count
                 _index_tables(tables, first, level, held)
