@@ -31,7 +31,14 @@ from perfmodel.scenario import Scenario, able_interfaces
 from perfmodel.workers import Progress
 
 _FLUSHED_BY_2M = 512
+_LATER = (*k.ChangeCounter, *k.LifeCounter)
 _GIB_PAGES = 1 << 18
+_SPLITS = {
+    "TDH.MEM.RANGE.BLOCK": "BLOCK_2M",
+    "TDH.MEM.TRACK": "MEM_TRACK",
+    "TDH.MEM.PAGE.DEMOTE": "DEMOTE",
+}
+"""SEAMCALLs that only a guest that touches first brings into populating."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,10 @@ def execute(
     names = able_interfaces(scenario.interfaces, memory.backing.has_struct_page, scenario.backing)
     policies = [POLICIES[name] for name in names]
     tallies = populate_guest(memory, policies, threads, progress, every_region)
-    counters = [priced_counters(t, p, scenario.flush_first_page_only) for t, p in zip(tallies, policies, strict=True)]
+    counters = [
+        priced_counters(t, p, scenario.flush_first_page_only, scenario.vcpus - 1)
+        for t, p in zip(tallies, policies, strict=True)
+    ]
     ledgers = [ledger(c) for c in counters]
     prices = price_many(ledgers, parameters, seed=scenario.seed)
     pamt_bytes = static_pamt_bytes(memory.backing.blocks().size << 30)
@@ -135,7 +145,7 @@ def _notes(memory: GuestMemory, names: Sequence[str], tallies: Sequence[Tally]) 
     return memory.notes | ({"keyholes_estimated_share": shares} if shares else {})
 
 
-def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool) -> dict[str, int]:
+def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool, others: int = 0) -> dict[str, int]:
     """Return the counters that ``data/work.toml`` prices.
 
     Parameters
@@ -145,8 +155,13 @@ def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool) -
         Decides what the wrapper does with its argument.
     flush_first_page_only : bool
         A 2M AUG flushes one 4K page instead of 512.
+    others : int
+        vCPUs inside the TD that a kick interrupts.
     """
     n = {c.name.lower(): int(tally.counts[c]) for c in k.Counter if c != k.Counter.EXISTING_TABLE}
+    n |= {c.name.lower(): int(tally.counts[c]) for c in _LATER if tally.counts[c]}
+    if "kick" in n:
+        n["kick"] *= others
     flushed_2m = n["aug_2m"] * (1 if flush_first_page_only else _FLUSHED_BY_2M)
     augs = n["aug_4k"] + n["aug_2m"]
     n |= {
@@ -166,7 +181,7 @@ def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool) -
 
 
 def _row(policy: Policy, tally: Tally, price: Price, tsc_ghz: float, pamt_bytes: int) -> Row:
-    n = {c.name: int(tally.counts[c]) for c in k.Counter}
+    n = {c.name: int(tally.counts[c]) for c in (*k.Counter, *_LATER)}
     ns = Cost(price.total_ns, price.low_ns, price.high_ns, price.by_stage_ns)
     seconds = ns.total / 1e9
     accepts = ("ACCEPT_4K", "ACCEPT_2M", "ACCEPT_EXIT", "ACCEPT_SIZE_MISMATCH", "ACCEPT_1G_INVALID")
@@ -180,11 +195,12 @@ def _row(policy: Policy, tally: Tally, price: Price, tsc_ghz: float, pamt_bytes:
             "TDH.MEM.SEPT.ADD": n["SEPT_ADD"],
             "TDH.MEM.PAGE.AUG": n["AUG_4K"] + n["AUG_2M"],
             "TDH.VP.ENTER": n["VP_ENTER"],
+            **{name: n[counter] for name, counter in _SPLITS.items() if n["DEMOTE"]},
         },
         tdcalls={"TDG.MEM.PAGE.ACCEPT": sum(n[name] for name in accepts)},
         refused_hugepages=dict(zip(CAUSES, tally.refused.tolist(), strict=True)),
-        sept_pages=n["SEPT_ADD"],
-        host_table_pages=2 * n["SEPT_ADD"],
+        sept_pages=n["SEPT_ADD"] + n["DEMOTE"],
+        host_table_pages=2 * (n["SEPT_ADD"] + n["DEMOTE"]),
         pamt_bytes=pamt_bytes,
         ns=ns,
         cycles=ns.times(tsc_ghz),

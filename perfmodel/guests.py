@@ -30,7 +30,7 @@ GUESTS = {
         Guest("linux-lazy"),
         Guest("linux-eager"),  # the same calls, all at boot
         Guest("accept-range", one_range=True),
-        Guest("prefault", prefault=True),
         Guest("touch-first", touch_first=True),
+        Guest("prefault", prefault=True),
     )
 }

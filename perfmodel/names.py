@@ -2,8 +2,7 @@
 
 INTERFACES = ("page-4k", "folio-strict", "folio-lenient", "pfn")
 BACKINGS = ("order0", "thp", "hugetlb-2m", "hugetlb-1g", "pfnmap", "extents", "host")
-GUESTS = ("linux-lazy", "linux-eager", "accept-range", "prefault")
-LATER_GUESTS = ("touch-first",)
+GUESTS = ("linux-lazy", "linux-eager", "accept-range", "touch-first", "prefault")
 ORDERS = ("sequential", "random", "striped")
 LAYOUTS = ("flat", "q35")
 SHATTER_LAYOUTS = ("uniform", "clustered")

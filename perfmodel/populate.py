@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.census import LEAVES_2M, LEAVES_4K, STRAY, census_region
-from kernels.counters import AUG_2M, AUG_4K, COUNTERS, EXISTING_TABLE, SEPT_ADD, Counter
+from kernels.counters import (
+    ALL_COUNTERS,
+    AUG_2M,
+    AUG_4K,
+    DEMOTE,
+    EXISTING_TABLE,
+    SEPT_ADD,
+    ChangeCounter,
+    Counter,
+    LifeCounter,
+)
 from kernels.fault import LINES
 from kernels.keyhole_populate import COUNTS as KEYHOLE_COUNTS
 from kernels.populate import PAGES_PER_RANGE, populate_region
@@ -26,6 +36,7 @@ from perfmodel.policies.contract import Policy
 from perfmodel.recognition import RegionTurn, kind_of, merge_alike, region_turns
 from perfmodel.refusals import CAUSES, MAPPED_2M, NOT_ASKED, refusal_causes
 from perfmodel.td_tables import TdTables
+from perfmodel.touch_first import keyhole_misses, touch_order, touch_region
 from perfmodel.workers import Progress, run_regions, thread_count
 
 _RANGES = REGION_PAGES // PAGES_PER_RANGE
@@ -38,8 +49,8 @@ class Tally:
 
     Attributes
     ----------
-    counts : ndarray of int64, shape (COUNTERS,)
-        Indexed by :class:`kernels.counters.Counter`.
+    counts : ndarray of int64, shape (ALL_COUNTERS,)
+        Indexed by the enums of :mod:`kernels.counters`.
     refused : ndarray of int64, shape (len(CAUSES),)
         2M ranges that were asked for and not mapped at 2M, by cause.
     leaves_4k, leaves_2m : int
@@ -54,7 +65,7 @@ class Tally:
         Keyhole maps and misses, and the pages for which they are estimates.
     """
 
-    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(COUNTERS, np.int64))
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(ALL_COUNTERS, np.int64))
     refused: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CAUSES), np.int64))
     leaves_4k: int = 0
     leaves_2m: int = 0
@@ -82,14 +93,18 @@ class Tally:
 
     def check(self) -> None:
         """Hold the run against the laws of conservation; raise :class:`ModelError` where one is broken."""
-        count = {c.name: int(n) for c, n in zip(Counter, self.counts, strict=True)}
+        count = {c.name: int(self.counts[c]) for enum in (Counter, ChangeCounter, LifeCounter) for c in enum}
+        split = count["DEMOTE"]  # leaves that a guest which touches first accepts at 4K
+        leaves = (count["AUG_4K"] + PAGES_PER_RANGE * split, count["AUG_2M"] - split)
         laws = {
             "asked = mapped + refused": self.asked == self.mapped + self.refused_pages,
             "2M ranges asked = 2M leaves + refused": self.ranges == self.leaves_2m + int(self.refused.sum()),
-            "leaves = AUGs": (self.leaves_4k, self.leaves_2m) == (count["AUG_4K"], count["AUG_2M"]),
-            "faults = AUGs": count["FAULT"] == count["AUG_4K"] + count["AUG_2M"],
+            "leaves = AUGs": (self.leaves_4k, self.leaves_2m) == leaves,
+            "faults = AUGs + splits": count["FAULT"] == count["AUG_4K"] + count["AUG_2M"] + split,
             "faults = exits + prefaults": count["FAULT"] == count["TD_EXIT"] + count["PREFAULT"],
-            "exits = entries = ACCEPTs that exit": (count["TD_EXIT"] == count["VP_ENTER"] == count["ACCEPT_EXIT"]),
+            "exits = entries": count["TD_EXIT"] == count["VP_ENTER"],
+            "exits = ACCEPTs that exit, or touches": count["VIRTUALIZATION_EXCEPTION"] > 0
+            or count["TD_EXIT"] == count["ACCEPT_EXIT"],
             "leaves = accepted": self.mapped == count["ACCEPT_4K"] + PAGES_PER_RANGE * count["ACCEPT_2M"],
         }
         broken = [law for law, holds in laws.items() if not holds]
@@ -126,30 +141,28 @@ class RegionRunner:
         facts = describe(behind, use)
         folios, runs = count_by_run(behind.pfn, use, behind.folio_order, self._blocks)
         chunks = chunk_order(scenario.order, turn.region, scenario.seed, scenario.vcpus)
+        pages = touch_order(scenario.order, turn.region, scenario.seed, chunks)
         self._window.load(np.unique(self._blocks[:runs]).tolist())
         for policy, tally in zip(self._policies, self.tallies, strict=True):
             start = time.perf_counter()
             causes = refusal_causes(policy, facts, not scenario.features_off)
-            part = populate(self._window, turn, self._guest, behind, use, facts, causes, chunks, self._levels)
-            held = scenario.levels - 1 if turn.link_above is None else turn.link_above
-            part.keyholes = self._keyholes.replay(
-                self._window.tables,
-                turn.region,
-                turn.ordinal,
-                held,
-                behind,
-                use,
-                facts,
-                self._levels,
-                chunks,
+            part = populate(
+                self._window, turn, self._guest, policy, behind, use, facts, causes, chunks, pages, self._levels
             )
+            if self._guest.touch_first:
+                part.keyholes = keyhole_misses(part.counts, int(facts.asked.sum()))
+            else:
+                held = scenario.levels - 1 if turn.link_above is None else turn.link_above
+                part.keyholes = self._keyholes.replay(
+                    self._window.tables, turn.region, turn.ordinal, held, behind, use, facts, self._levels, chunks
+                )
             census = np.zeros(3, np.int64)
             census_region(self._window.tables, turn.region * REGION_PAGES, True, census)
             if census[STRAY]:
                 raise ModelError(f"region {turn.region}: {census[STRAY]} leaves that the PAMT or ACCEPT denies")
             part.leaves_4k, part.leaves_2m = int(census[LEAVES_4K]), int(census[LEAVES_2M])
             part.folios = int(folios) if self._memory.backing.has_struct_page else 0
-            self._window.clear()
+            (self._window.scrub if self._guest.touch_first else self._window.clear)()
             part.model_seconds = time.perf_counter() - start
             tally.add(part, turn.times)
 
@@ -158,11 +171,13 @@ def populate(
     window: TdTables,
     turn: RegionTurn,
     guest: Guest,
+    policy: Policy,
     behind: RegionBacking,
     use: npt.NDArray[np.uint8],
     facts: RangeFacts,
     causes: npt.NDArray[np.int8],
     chunks: npt.NDArray[np.int64],
+    pages: npt.NDArray[np.int64],
     levels: npt.NDArray[np.int64],
     linked_above: bool = False,
 ) -> Tally:
@@ -170,6 +185,10 @@ def populate(
 
     Parameters
     ----------
+    chunks : ndarray of int64, shape (256,)
+        Order of the 4 MiB chunks.
+    pages : ndarray of int64, shape (262144,)
+        Order of the pages, for a guest that touches first.
     levels : ndarray of int64, shape (512,)
         Out: the level that KVM maps each 2M range at.
     linked_above : bool
@@ -182,19 +201,25 @@ def populate(
     children_before = int(window.tables.td[TD_CHLDCNT])
     sept_before = int(window.tables.td[TD_NEXT_SEPT])
     whole = int(facts.asked.sum()) == REGION_PAGES
-    status = populate_region(
-        window.tables, gfn, behind.pfn, use, facts.asked, causes == MAPPED_2M, chunks,
-        guest.prefault, guest.one_range and whole, np.empty(LINES, np.int64), levels, part.counts,
-    )  # fmt: skip
+    if guest.touch_first:
+        status = touch_region(
+            window.tables, gfn, behind, use, facts, causes == MAPPED_2M, policy, pages, part.counts
+        )  # fmt: skip
+    else:
+        status = populate_region(
+            window.tables, gfn, behind.pfn, use, facts.asked, causes == MAPPED_2M, chunks,
+            guest.prefault, guest.one_range and whole, np.empty(LINES, np.int64), levels, part.counts,
+        )  # fmt: skip
     if status != SUCCESS:
         raise ModelError(f"region {turn.region}: a SEAMCALL returned {as_unsigned(status):#018x}")
     sept_pages = int(window.tables.td[TD_NEXT_SEPT]) - sept_before
     children = int(window.tables.td[TD_CHLDCNT]) - children_before
     leaves = int(part.counts[AUG_4K]) + PAGES_PER_RANGE * int(part.counts[AUG_2M])
-    if sept_pages != part.counts[SEPT_ADD] or children != sept_pages + leaves:
+    if sept_pages != part.counts[SEPT_ADD] + part.counts[DEMOTE] or children != sept_pages + leaves:
         raise ModelError(f"region {turn.region}: S-EPT pages or TDR.CHLDCNT disagree with the calls")
     part.refused += np.bincount(causes[causes >= 0], minlength=len(CAUSES))
     part.refused[CAUSES.index("existing-table")] += part.counts[EXISTING_TABLE]
+    part.refused[CAUSES.index("accept-level")] += part.counts[DEMOTE]
     part.asked = int(facts.asked.sum() + facts.refused.sum())
     part.refused_pages = int(facts.refused.sum())
     part.shared = int(facts.shared.sum())

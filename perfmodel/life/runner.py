@@ -35,6 +35,7 @@ from perfmodel.populate import describe
 from perfmodel.recognition import RegionTurn, kind_of
 from perfmodel.refusals import MAPPED_2M, refusal_causes
 from perfmodel.td_tables import TdTables
+from perfmodel.touch_first import keyhole_misses, touch_order
 
 LEAVES, HUGE_LEAVES, SEPT_PAGES, PAMT_PAIRS = range(4)
 """Columns of ``LifeTally.standing``: leaves at 4K and 2M, S-EPT pages without the root, 2 MiB with Dynamic PAMT."""
@@ -211,8 +212,11 @@ class LifeRunner:
         map_2m = refusal_causes(policy, facts, not scenario.features_off) == MAPPED_2M
         chunks = chunk_order(scenario.order, turn.region, scenario.seed, scenario.vcpus)
         if guest.touch_first:
-            pages = (chunks[:, None] * 1024 + np.arange(1024)).ravel()
-            return int(touch_pages(life, pages[life.use[pages] == USE_ASKED]))
+            pages = touch_order(scenario.order, turn.region, scenario.seed, chunks)
+            before = life.counts.copy()
+            status = touch_pages(life, pages[life.use[pages] == USE_ASKED])
+            part.keyholes[number] = keyhole_misses(life.counts - before, int(facts.asked.sum()))
+            return int(status)
         there = int(tables.td[TD_NEXT_SEPT]) - int(life.state[2])
         levels = np.empty(REGION_PAGES // PAGES_PER_RANGE, np.int64)
         whole = int(facts.asked.sum()) == REGION_PAGES

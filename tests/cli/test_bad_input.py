@@ -17,7 +17,6 @@ CASES = {
     "interface twice": (["--interface", "pfn", "--interface", "pfn"], "interface pfn, pfn", "once"),
     "backing": (["--backing", "hugetlb"], "backing 'hugetlb'", "hugetlb-1g"),
     "guest": (["--guest", "windows"], "guest 'windows'", "linux-lazy"),
-    "guest of a later version": (["--guest", "touch-first"], "guest 'touch-first' is not modelled yet", "prefault"),
     "order": (["--order", "backwards"], "order 'backwards'", "striped"),
     "layout": (["--layout", "pc"], "layout 'pc'", "q35"),
     "levels": (["--levels", "3"], "levels 3", "4 to 5"),

@@ -94,9 +94,12 @@ def test_any_scenario(scenario: Scenario) -> None:
         assert pages.mapped == leaves.size_4k + 512 * leaves.size_2m
         assert sum(row.refused_hugepages.values()) + leaves.size_2m == asked["ranges"]
         assert row.sept_pages == asked["tables"] + asked["ranges"] - leaves.size_2m
-        assert row.seamcalls["TDH.MEM.PAGE.AUG"] == leaves.size_4k + leaves.size_2m == row.faults
+        splits = row.seamcalls.get("TDH.MEM.PAGE.DEMOTE", 0)
+        assert splits == 0 or scenario.guest == "touch-first"
+        augs = row.seamcalls["TDH.MEM.PAGE.AUG"]
+        assert augs == leaves.size_4k - 512 * splits + leaves.size_2m + splits == row.faults - splits
         assert row.td_exits == row.seamcalls["TDH.VP.ENTER"] == (0 if scenario.guest == "prefault" else row.faults)
-        assert set(row.ns.by_stage) == set(STAGES)
+        assert set(row.ns.by_stage) >= set(STAGES)
         for cost in (row.ns, row.cycles):
             assert math.isclose(sum(cost.by_stage.values()), cost.total, rel_tol=1e-9)
             assert 0 <= cost.low <= cost.high

@@ -7,7 +7,7 @@ import twin_refusals as tw
 
 from kernels.census import census_region
 from kernels.counters import SEPT_ADD
-from perfmodel import Scenario, compare
+from perfmodel import Scenario, compare, run
 from perfmodel.backings.contract import RegionBacking
 from perfmodel.backings.hugetlb_1g import Hugetlb1GBacking
 from perfmodel.guests import GUESTS
@@ -23,6 +23,7 @@ from perfmodel.shattering import Shattering
 from perfmodel.td_tables import TdTables
 
 REGION = 1 << 18
+ORDER = np.arange(REGION)
 LINUX = ("linux-lazy", "linux-eager", "accept-range")
 
 
@@ -66,7 +67,8 @@ class OneRegion:
         behind = RegionBacking(self.pfn, self.order)
         facts = describe(behind, use)
         causes = refusal_causes(POLICIES[interface], facts, True)
-        part = populate(self.held, RegionTurn(0, link_above), GUESTS[guest], behind, use, facts, causes, np.arange(256),
+        part = populate(self.held, RegionTurn(0, link_above), GUESTS[guest], POLICIES[interface], behind, use, facts,
+                        causes, np.arange(256), ORDER,
                         np.empty(512, np.int64))  # fmt: skip
         census = np.zeros(3, np.int64)
         census_region(self.held.tables, 0, True, census)
@@ -135,7 +137,7 @@ def test_each_number_of_shared_pages(guest: str, interface: str) -> None:
 
 
 @pytest.mark.parametrize("interface", POLICIES)
-@pytest.mark.parametrize("guest", GUESTS)
+@pytest.mark.parametrize("guest", [name for name, guest in GUESTS.items() if not guest.touch_first])
 def test_all_numbers_of_shared_pages_at_once(guest: str, interface: str) -> None:
     """Range r has r + 1 shared pages, the last range 512: the interface does not matter."""
     use = np.where(np.arange(512) <= np.arange(512)[:, None], tw.SHARED, tw.ASKED).astype(np.uint8).ravel()
@@ -195,8 +197,27 @@ def test_an_existing_table_keeps_a_range_at_4k() -> None:
     use = np.full(REGION, tw.ASKED, np.uint8)
     facts = describe(behind, use)
     causes = refusal_causes(POLICIES["pfn"], facts, True)
-    part = populate(held, RegionTurn(0, 2), GUESTS["linux-lazy"], behind, use, facts, causes, np.arange(256),
+    part = populate(held, RegionTurn(0, 2), GUESTS["linux-lazy"], POLICIES["pfn"], behind, use, facts, causes,
+                    np.arange(256), ORDER,
                     np.empty(512, np.int64), True)  # fmt: skip
     counts = bridge.by_name(part.counts)
     assert (counts["AUG_2M"], counts["AUG_4K"], counts["SEPT_ADD"], counts["EXISTING_TABLE"]) == (511, 512, 0, 1)
     assert counts["ACCEPT_EXIT"] == 511 + 511 + 1  # the 2M ACCEPT of range 5 meets the table: no exit for it
+
+
+@pytest.mark.parametrize("order", ["sequential", "random"])
+@pytest.mark.parametrize("interface", POLICIES)
+def test_touch_first(interface: str, order: str) -> None:
+    """Per 2M range mapped 4K: 512 exits, AUGs, #VE, ACCEPTs, one SEPT.ADD; mapped 2M: 2 exits, 1 AUG, 1 split."""
+    ran = run(Scenario(memory="1GiB", guest="touch-first", interfaces=(interface,), order=order)).runs[0]
+    row, n = ran.row, ran.counters
+    split = interface != "page-4k"
+    assert row.td_exits == row.seamcalls["TDH.VP.ENTER"] == 512 * (2 if split else 512)
+    assert (n["aug_4k"], n["aug_2m"]) == ((0, 512) if split else (1 << 18, 0))
+    assert n["virtualization_exception"] == 1 << 18
+    assert accepts(row) == 512 * (513 if split else 512)
+    assert row.seamcalls["TDH.MEM.SEPT.ADD"] == (2 if split else 512 + 2)
+    called = [row.seamcalls.get(f"TDH.MEM.{leaf}", 0) for leaf in ("RANGE.BLOCK", "TRACK", "PAGE.DEMOTE")]
+    assert called == [512 * split] * 3
+    assert row.refused_hugepages["accept-level"] == 512 * split
+    assert (row.leaves.size_4k, row.leaves.size_2m, row.sept_pages) == (1 << 18, 0, 514)

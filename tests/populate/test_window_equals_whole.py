@@ -55,7 +55,8 @@ def run_whole(memory: GuestMemory, policy: Policy) -> tuple[Tally, TdTables]:
         facts = describe(behind, use)
         causes = refusal_causes(policy, facts, not scenario.features_off)
         chunks = chunk_order(scenario.order, turn[0], scenario.seed, scenario.vcpus)
-        total.add(populate(held, turn, GUESTS[scenario.guest], behind, use, facts, causes, chunks,
+        total.add(populate(held, turn, GUESTS[scenario.guest], policy, behind, use, facts, causes, chunks,
+                           np.arange(REGION_PAGES),
                            np.empty(512, np.int64), linked_above=True))  # fmt: skip
     census = np.zeros(3, np.int64)
     for region in regions:

@@ -8,7 +8,7 @@ from twin_module import Td
 from twin_td import Twin
 
 from kernels.build import tdh_mem_page_add
-from kernels.counters import COUNTERS, Counter
+from kernels.counters import ALL_COUNTERS, COUNTERS, Counter
 from kernels.demote import tdh_mem_page_demote
 from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
@@ -235,7 +235,8 @@ class Pair:
 
 def by_name(counts: np.ndarray) -> dict[str, int]:
     """Return a kernel's counters by name."""
-    assert counts.shape == (COUNTERS,)
+    assert counts.shape in ((COUNTERS,), (ALL_COUNTERS,))
+    assert not counts[COUNTERS:].any()
     return {c.name: int(counts[c]) for c in Counter}
 
 
