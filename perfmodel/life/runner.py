@@ -14,6 +14,7 @@ from kernels.first_pages import build_region, note_populated
 from kernels.keyhole_populate import COUNTS as KEYHOLE_COUNTS
 from kernels.life_guest import accept_pages, touch_pages
 from kernels.life_state import USE_ADDED, Knobs, Life, start_life
+from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK
 from kernels.populate import PAGES_PER_RANGE, USE_ASKED, USE_SHARED, populate_region
 from kernels.private_fault import prefault_range
 from kernels.ranges import count_by_run
@@ -37,8 +38,9 @@ from perfmodel.refusals import MAPPED_2M, refusal_causes
 from perfmodel.td_tables import TdTables
 from perfmodel.touch_first import keyhole_misses, touch_order
 
-LEAVES, HUGE_LEAVES, SEPT_PAGES, PAMT_PAIRS = range(4)
-"""Columns of ``LifeTally.standing``: leaves at 4K and 2M, S-EPT pages without the root, 2 MiB with Dynamic PAMT."""
+LEAVES, HUGE_LEAVES, SEPT_PAGES, FRAMES_4K = range(4)
+"""Columns of ``LifeTally.standing``: leaves at 4K and 2M, S-EPT pages without the root, and with Dynamic PAMT the 2 MiB
+frames of host memory that hold pages mapped at 4K."""
 
 
 class LifeTally:
@@ -241,8 +243,10 @@ class LifeRunner:
         if census[STRAY]:
             raise ModelError(f"region {region}: {census[STRAY]} leaves that the PAMT or ACCEPT denies")
         tables = int(life.tables.td[TD_NEXT_SEPT]) - first_row
-        pairs = int((life.references > 0).sum()) if self._plan.story.what_if.dynamic_pamt else 0
-        return [int(census[LEAVES_4K]), int(census[LEAVES_2M]), tables, pairs]
+        frames = life.references.reshape(-1, ENTRIES_2M_PER_BLOCK) > 0
+        frames[life.tables.slot[self._plan.memory.platform.control_block]] = False
+        held = int(frames.sum()) if self._plan.story.what_if.dynamic_pamt else 0
+        return [int(census[LEAVES_4K]), int(census[LEAVES_2M]), tables, held]
 
 
 def _conversions(requests: Requests, region: int, back: bool) -> npt.NDArray[np.int64]:

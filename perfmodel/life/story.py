@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 
 from perfmodel._version import __version__
+from perfmodel.accounting import memory_use
 from perfmodel.costs import Ledger, Price, ledger, price_many
 from perfmodel.life.pricing import priced_phase
-from perfmodel.life.runner import HUGE_LEAVES, LEAVES, PAMT_PAIRS, SEPT_PAGES, LifeRunner, LifeTally, Plan
+from perfmodel.life.runner import FRAMES_4K, HUGE_LEAVES, LEAVES, SEPT_PAGES, LifeRunner, LifeTally, Plan
 from perfmodel.life.scenario_file import Story
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.policies import POLICIES
@@ -18,6 +19,21 @@ from perfmodel.scenario import able_interfaces
 from perfmodel.workers import Progress, run_regions, thread_count
 
 LIFE_SCHEMA = "perfmodel/life/1"
+_FOLIO_ORDERS = {"hugetlb-1g": 18, "hugetlb-2m": 9}
+"""What HVO needs: folios of HugeTLB."""
+
+
+class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes of host memory by purpose, the guest's own pages left out; :class:`perfmodel.accounting.MemoryUse`."""
+
+    sept: int
+    mirror: int
+    mirror_headers: int
+    pamt_static: int
+    pamt_dynamic: int
+    pamt_refcounts: int
+    vmemmap: int
+    vmemmap_with_hvo: int
 
 
 class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +42,7 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leaves: Leaves
     sept_pages: int
     host_table_pages: int
-    dynamic_pamt_bytes: int
+    memory_bytes: Memory
 
 
 class PhaseRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +137,7 @@ def _row(plan: Plan, policy: Policy, tally: LifeTally, parameters: ParameterSet)
         total = total + one
     prices = price_many([*ledgers, total], parameters, seed=plan.memory.scenario.seed)
     phases = [
-        PhaseRow(phase.title, phase.kind, counted, _cost(price), price.total_ns / 1e9, _standing(standing))
+        PhaseRow(phase.title, phase.kind, counted, _cost(price), price.total_ns / 1e9, _standing(plan, standing))
         for phase, counted, price, standing in zip(
             plan.story.phases, counters, prices[:-1], tally.standing.tolist(), strict=True
         )
@@ -134,9 +150,27 @@ def _cost(price: Price) -> Cost:
     return Cost(price.total_ns, price.low_ns, price.high_ns, price.by_stage_ns)
 
 
-def _standing(counts: list[int]) -> Standing:
+def _standing(plan: Plan, counts: list[int]) -> Standing:
     pages = counts[SEPT_PAGES]
-    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), pages, 2 * pages, 8192 * counts[PAMT_PAIRS])
+    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), pages, 2 * pages, _memory(plan, counts))
+
+
+def _memory(plan: Plan, counts: list[int]) -> Memory:
+    """Account for the host memory behind ``counts``; the host is the TDMRs below the guest and its control pages."""
+    backing, platform = plan.memory.backing, plan.memory.platform
+    order = _FOLIO_ORDERS.get(backing.name, 0) if backing.has_struct_page else None
+    plain, saving = (
+        memory_use(
+            guest_bytes=plan.memory.layout.pages << 12, tdmr_bytes=[tdmr.size for tdmr in platform.tdmrs],
+            sept_pages=counts[SEPT_PAGES], frames_4k=counts[FRAMES_4K], folio_order=order,
+            dynamic_pamt=plan.story.what_if.dynamic_pamt, hvo=hvo,
+        )
+        for hvo in (False, True)
+    )  # fmt: skip
+    return Memory(
+        plain.sept, plain.mirror, plain.mirror_headers, plain.pamt_static, plain.pamt_dynamic, plain.pamt_refcounts,
+        plain.vmemmap, saving.vmemmap,
+    )  # fmt: skip
 
 
 def _surviving(phases: list[PhaseRow]) -> float:

@@ -79,5 +79,9 @@ def _cells(phase: PhaseRow) -> dict[str, str]:
         "leaves at 4K after it": f"{after.leaves.size_4k:,}",
         "leaves at 2M after it": f"{after.leaves.size_2m:,}",
         "host table memory": f"{after.host_table_pages / 256:,.1f} MiB",
-        "Dynamic PAMT": f"{after.dynamic_pamt_bytes / (1 << 20):,.1f} MiB" if after.dynamic_pamt_bytes else "0",
+        "Dynamic PAMT": f"{after.memory_bytes.pamt_dynamic / (1 << 20):,.1f} MiB"
+        if after.memory_bytes.pamt_dynamic
+        else "0",
+        "struct pages": f"{after.memory_bytes.vmemmap / (1 << 20):,.0f} MiB",
+        "  with HVO": f"{after.memory_bytes.vmemmap_with_hvo / (1 << 20):,.0f} MiB",
     }

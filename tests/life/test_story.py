@@ -40,12 +40,8 @@ def conserve(row: LifeRow) -> None:
             sums[name] = sums.get(name, 0) + n
         after = phase.after
         if phase.kind == "teardown":
-            assert (after.leaves.size_4k, after.leaves.size_2m, after.sept_pages, after.dynamic_pamt_bytes) == (
-                0,
-                0,
-                0,
-                0,
-            )
+            assert (after.leaves.size_4k, after.leaves.size_2m, after.sept_pages) == (0, 0, 0)
+            assert after.memory_bytes.pamt_dynamic == 0
             continue
         assert after.leaves.size_2m == sums["aug_2m"] - sums["remove_2m"] - sums["demote"]
         assert after.leaves.size_4k == (
@@ -118,6 +114,18 @@ def test_regions_that_are_alike_run_once(tmp_path: Path) -> None:
     assert content(merged) == content(live(one, every_region=True))
     for row in merged.rows:
         conserve(row)
+
+
+def test_memory_of_a_guest_at_4k_and_at_2m(tmp_path: Path) -> None:
+    """2 GiB: 1027 or 3 S-EPT pages, the upper ones among them; a pair of PAMT pages for each 2 MiB mapped at 4K."""
+    text = 'memory = "2GiB"\ninterfaces = ["page-4k", "pfn"]\n[what_if]\ndynamic_pamt = true\n' + phases(
+        'kind = "boot"'
+    )
+    small, huge = (row.phases[0].after.memory_bytes for row in live(story(tmp_path, text)).rows)
+    assert (small.sept, huge.sept) == (1027 * 4096, 3 * 4096)
+    assert (small.pamt_dynamic, huge.pamt_dynamic) == (8192 * (1024 + 3), 8192)  # and the S-EPT pages' own frames
+    assert small.vmemmap == huge.vmemmap == 2 * (1 << 18) * 64
+    assert small.vmemmap_with_hvo == 2 * 4096
 
 
 def test_threads_change_nothing(tmp_path: Path) -> None:
