@@ -5,6 +5,7 @@ row in ``LABELS`` is an error: a table that leaves something out says more than 
 """
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ LABELS = {
     "test_populate.py::test_scaling": "a whole guest",
     "test_compare.py::test_compare": "`perfmodel compare`, four interfaces",
     "test_compile.py::test_compile": "first and later start",
+    "test_steady.py::test_accesses": "accesses on simulated TLBs and caches",
     "test_peers.py::test_calls_against_c": "calls on 4K pages",
     "test_peers.py::test_walks_against_c": "bulk S-EPT walks",
     "test_peers.py::test_lookups_against_c": "bulk PAMT lookups",
@@ -32,42 +34,80 @@ LABELS = {
 """What each benchmark measures, by file and function, in the order of the table."""
 
 BEGIN, END = "<!-- benchmarks: made by bench/table.py -->\n", "<!-- end of benchmarks -->\n"
-_HEAD = ("question", "measured", "case", "rate", "of the roofline", "of a peer")
+_HEAD = ("question", "measured", "cases", "rate", "of the roofline", "of a peer")
 
 
-def rate(benchmark: dict[str, Any]) -> str:
-    """Return items a second, or the time of a round that has but one."""
-    seconds, info = benchmark["stats"]["median"], benchmark["extra_info"]
-    if info["items"] == 1:
-        return f"{seconds:.3g} s"
-    per_second = info["items"] / seconds
-    scale, name = next((s, n) for s, n in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")) if per_second >= s or s == 1)
-    return f"{per_second / scale:.3g} {name} {info['unit']}/s".replace("  ", " ")
+def rate(benchmark: dict[str, Any]) -> float:
+    """Return items a second."""
+    return float(benchmark["extra_info"]["items"] / benchmark["stats"]["median"])
 
 
-def row(benchmark: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
-    """Return a benchmark's place in the table and its cells."""
-    function, _, case = benchmark["fullname"].rpartition("/")[2].partition("[")
-    if function not in LABELS:
+def spread(values: list[float]) -> str:
+    """Return the median, and what lies around it."""
+    if not values:
+        return ""
+    middle = f"{statistics.median(values):.2f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.2f} to {max(values):.2f})"
+
+
+def rates(benchmarks: list[dict[str, Any]]) -> str:
+    """Return the least and the highest rate, or the times of rounds of one item."""
+    if all(one["extra_info"]["items"] == 1 for one in benchmarks):
+        return " and ".join(f"{one['stats']['median']:.3g} s" for one in benchmarks)
+    found = sorted(rate(one) for one in benchmarks)
+    ends = [found[0]] if len(found) == 1 else [found[0], found[-1]]
+    return " to ".join(_scaled(one) for one in ends) + f" {benchmarks[0]['extra_info']['unit']}/s"
+
+
+def _scaled(per_second: float) -> str:
+    scale, name = next(
+        (s, n) for s, n in ((1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, "")) if per_second >= s or s == 1
+    )
+    return f"{per_second / scale:.3g}{name}"
+
+
+def name_of(benchmark: dict[str, Any]) -> str:
+    """Return file and function, and refuse what the table does not know."""
+    name = str(benchmark["fullname"].rpartition("/")[2].partition("[")[0])
+    if name not in LABELS:
         raise click.ClickException(f"{benchmark['fullname']}: no row for it; accepted are {', '.join(LABELS)}")
-    info = benchmark["extra_info"]
-    missing = [key for key in ("items", "unit", "thp") if key not in info]
+    missing = [key for key in ("items", "unit", "thp") if key not in benchmark["extra_info"]]
     if missing:
         raise click.ClickException(f"{benchmark['fullname']}: extra_info lacks {', '.join(missing)}")
-    roofline = f"{info['roofline_ratio']:.2f}" if "roofline_ratio" in info else ""
-    peer = f"{info['peer_ratio']:.2f} ({info['peer']})" if "peer" in info else ""
-    cells = (benchmark["group"] or "", LABELS[function], case.removesuffix("]"), rate(benchmark), roofline, peer)
-    return list(LABELS).index(function), cells
+    return name
+
+
+def row(name: str, benchmarks: list[dict[str, Any]]) -> str:
+    """Return the line of one function's benchmarks; of several guest sizes the largest stands for all."""
+    sizes = [(one["params"] or {}).get("gib") for one in benchmarks]
+    largest = max((size for size in sizes if size), default=None)
+    shown = [one for one, size in zip(benchmarks, sizes, strict=True) if size == largest]
+    peers = sorted({one["extra_info"]["peer"] for one in shown if "peer" in one["extra_info"]})
+    cells = (
+        shown[0]["group"] or "",
+        LABELS[name],
+        f"{len(shown)}" + (f" at {largest} GiB" if largest else ""),
+        rates(shown),
+        spread([one["extra_info"]["roofline_ratio"] for one in shown if "roofline_ratio" in one["extra_info"]]),
+        spread([one["extra_info"]["peer_ratio"] for one in shown if "peer" in one["extra_info"]])
+        + (f" {', '.join(peers)}" if peers else ""),
+    )
+    return "| " + " | ".join(cells) + " |"
 
 
 def table(results: dict[str, Any]) -> str:
     """Return the results of pytest-benchmark as a table in Markdown."""
-    rows = sorted((row(benchmark) for benchmark in results["benchmarks"]), key=lambda one: one[0])
+    found: dict[str, list[dict[str, Any]]] = {}
+    for benchmark in results["benchmarks"]:
+        found.setdefault(name_of(benchmark), []).append(benchmark)
     settings = {benchmark["extra_info"]["thp"] for benchmark in results["benchmarks"]}
-    cpu = results["machine_info"]["cpu"]
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
-    lines += ["| " + " | ".join(cells) + " |" for _, cells in rows]
-    lines += ["", f"{cpu['count']} cores, THP {', '.join(sorted(settings))}, {results['datetime'][:10]}."]
+    lines += [row(name, found[name]) for name in LABELS if name in found]
+    cores = results["machine_info"]["cpu"]["count"]
+    lines += [
+        "",
+        f"{cores} cores, THP {', '.join(sorted(settings))}, {results['datetime'][:10]}; median (least to most).",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -33,7 +33,7 @@ def result(name: str, **extra: Any) -> dict[str, Any]:
         "datetime": "2026-11-22T00:00:00",
         "benchmarks": [
             {
-                "fullname": f"bench/{name}", "group": f"group of {function}",
+                "fullname": f"bench/{name}", "group": f"group of {function}", "params": {"gib": 64},
                 "stats": {"median": 0.5}, "extra_info": {"items": 1000, "unit": "walks", "thp": "madvise"} | extra,
             }
         ],
@@ -52,11 +52,16 @@ def test_every_benchmark_has_a_row(made: ModuleType) -> None:
 
 def test_cells(made: ModuleType) -> None:
     text = made.table(result(WALK + "[4k-5-64-random]", roofline_ratio=0.7, peer="numpy", peer_ratio=12.0))
-    assert (
-        "| group of test_walk.py::test_walk | bulk S-EPT walks | 4k-5-64-random | 2 k walks/s | 0.70 | 12.00 (numpy) |"
-        in text
-    )
-    assert text.endswith("2 cores, THP madvise, 2026-11-22.\n")
+    assert f"| group of {WALK} | bulk S-EPT walks | 1 at 64 GiB | 2 k walks/s | 0.70 | 12.00 numpy |" in text
+    assert text.endswith("2 cores, THP madvise, 2026-11-22; median (least to most).\n")
+
+
+def test_largest_guest_stands_for_all(made: ModuleType) -> None:
+    document = result(WALK + "[a]", roofline_ratio=0.5)
+    for gib, ratio in ((64, 0.7), (64, 0.9), (1, 0.1)):
+        one = result(WALK + "[b]", roofline_ratio=ratio)["benchmarks"][0]
+        document["benchmarks"].append(one | {"params": {"gib": gib}, "stats": {"median": ratio}})
+    assert "| 3 at 64 GiB | 1.11 k to 2 k walks/s | 0.70 (0.50 to 0.90) |  |" in made.table(document)
 
 
 def test_one_item_is_a_time(made: ModuleType) -> None:
