@@ -44,8 +44,11 @@ def window_of(lowest, highest, held, room):
     """Return the first number and the size of the index for tables ``lowest`` to ``highest``.
 
     Whole tables above, so that scattered blocks of one region share a window, and if ``room`` allows, twice the
-    ``held`` ones, so that blocks that move through memory do not each make one. More than ``room`` if it is too small.
+    ``held`` ones, so that blocks that move through memory do not each make one. More than ``room`` if it is too small,
+    or if there are numbers below 0, which no index holds.
     """
+    if lowest < 0:
+        return lowest, room + 1
     first = lowest & ~(TABLE - 1)
     count = (highest | (TABLE - 1)) + 1 - first
     return first, max(count, min(2 * held, room))

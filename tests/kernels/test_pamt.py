@@ -109,6 +109,16 @@ def entry_2m(held: TdTables, first: int, pfn: int) -> list[int]:
     return held.tables.pamt_2m[first + (pfn >> 9) % 512].tolist()
 
 
+def test_frames_below_zero_among_others(pair: tuple[TdTables, Twin]) -> None:
+    """No index holds them: they once made the lookup read far outside its scratch."""
+    held, _ = pair
+    pfns = np.array([(BASE >> 12) + 7, -600, (BASE >> 12) + 9, -1] * 50, np.int64)
+    levels, words = np.full(pfns.size, 9, np.int8), np.full((pfns.size, 2), 9, np.uint64)
+    lookup_many(held.tables, pfns, levels, words, np.zeros(4096, np.int32))
+    assert levels.tolist() == [0, -1, 0, -1] * 50
+    assert not words[1::2].any()
+
+
 def test_outside_every_tdmr(pair: tuple[TdTables, Twin]) -> None:
     held, _ = pair
     assert find_slot(held.tables, (BASE >> 12) - 1) == -1

@@ -147,3 +147,14 @@ def test_index_is_used(levels: int, level: int) -> None:
     _, row, _, _ = walk(held.tables, 0, level)
     assert rows[0] == row > 0
     assert rows.min() >= 0
+
+
+def test_frames_below_zero_among_others() -> None:
+    """No index holds them; each walk sees the bits that its levels read."""
+    held, _ = tree(4)
+    gfns = np.array([5, -600, 7, -1] * 50, np.int64)
+    reached, entries = np.full(gfns.size, -9, np.int8), np.zeros(gfns.size, np.uint64)
+    walk_many(held.tables, gfns, 0, reached, entries, np.zeros(gfns.size, np.uint8), np.zeros(4096, np.int32))
+    for gfn, at, entry in zip(gfns[:4].tolist(), reached.tolist(), entries.tolist(), strict=False):
+        found = walk(held.tables, gfn, 0)
+        assert (at, entry) == (found[0], int(found[3]))
