@@ -15,7 +15,8 @@ from kernels.jit import njit
 from kernels.life_guest import accept_range
 from kernels.life_state import FOLIO_LENIENT, FOLIO_STRICT, USE_ADDED
 from kernels.populate import USE_ASKED, USE_SHARED
-from kernels.private_fault import folio_ranges, shared_in_folio
+from kernels.private_fault import shared_in_folio, whole_folios
+from kernels.promote import promote_ranges
 from kernels.status import SUCCESS
 from kernels.zap import split_ranges, zap_range
 
@@ -56,8 +57,7 @@ def _share(life, first, end):
     """Split and zap what a private chunk ``[first, end)`` holds, and make it shared; return the status."""
     lo, hi = first >> 9, (end + 511) >> 9
     if life.knobs.interface == FOLIO_STRICT:
-        lo &= ~(folio_ranges(life, lo) - 1)
-        hi = (hi - 1 | (folio_ranges(life, hi - 1) - 1)) + 1
+        lo, hi = whole_folios(life, lo, hi)
     status = split_ranges(life, lo, hi, first, end)
     if status == SUCCESS:
         status = zap_range(life, first, end)
@@ -115,7 +115,8 @@ def convert_region(life, conversions):
 
     Notes
     -----
-    The guest accepts the whole range again after it has become private. Pages without memory stay as they are.
+    The guest accepts the whole range again after it has become private; with ``Knobs.promote`` KVM then merges what
+    it may. Pages without memory stay as they are.
     """
     for i in range(conversions.shape[0]):
         first = conversions[i, FIRST]
@@ -124,6 +125,8 @@ def convert_region(life, conversions):
         status = _map_gpa(life, first, end, to_shared)
         if status == SUCCESS and not to_shared:
             status = accept_range(life, first, end)
+            if status == SUCCESS and life.knobs.promote:
+                status = promote_ranges(life, first >> 9, (end + 511) >> 9)
         if status != SUCCESS:
             return status
     return SUCCESS

@@ -75,6 +75,8 @@ class LifeCounter(IntEnum):
     PAMT_GET = _CHANGES + 16  # tdx_pamt_get: a 4K leaf or an S-EPT page takes a reference
     PAMT_PUT = _CHANGES + 17
     PAMT_LOCK = _CHANGES + 18  # global pamt_lock taken
+    PROMOTE = _CHANGES + 19  # TDH.MEM.PAGE.PROMOTE of 512 4K leaves to one of 2M
+    BLOCK_TABLE = _CHANGES + 20  # BLOCKs of a table of 4K entries, before PROMOTE
 
 
 ALL_COUNTERS = _CHANGES + len(LifeCounter)
@@ -123,3 +125,5 @@ PAMT_REMOVE = int(LifeCounter.PAMT_REMOVE)
 PAMT_GET = int(LifeCounter.PAMT_GET)
 PAMT_PUT = int(LifeCounter.PAMT_PUT)
 PAMT_LOCK = int(LifeCounter.PAMT_LOCK)
+PROMOTE = int(LifeCounter.PROMOTE)
+BLOCK_TABLE = int(LifeCounter.BLOCK_TABLE)

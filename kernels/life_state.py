@@ -19,7 +19,8 @@ PAGE_4K, FOLIO_STRICT, FOLIO_LENIENT, PFN = 0, 1, 2, 3
 GFN = 0  # first guest frame of the region
 EPOCH = 1  # TD_EPOCH
 FIRST_TABLE = 2  # row of the first table page that belongs to the region
-LIFE_FIELDS = 3
+FREED = 3  # tables that PROMOTE has given back and nobody uses
+LIFE_FIELDS = 4
 
 
 class Knobs(NamedTuple):
@@ -36,6 +37,8 @@ class Knobs(NamedTuple):
     dynamic_pamt : bool
     pamt_fast_path : bool
         References beyond the first are taken, and those before the last dropped, without the global lock.
+    promote : bool
+        What if: KVM merges 512 accepted 4K leaves to one of 2M once a conversion back to private is done.
     """
 
     interface: int
@@ -43,6 +46,7 @@ class Knobs(NamedTuple):
     reset_pages: bool = False
     dynamic_pamt: bool = False
     pamt_fast_path: bool = True
+    promote: bool = False
 
 
 class Life(NamedTuple):
@@ -66,8 +70,10 @@ class Life(NamedTuple):
         GUEST_INHIBIT: the guest has accepted at 4K. Never cleared.
     references : ndarray of int64, shape (slots * 512,)
         With Dynamic PAMT the references on the pages of each 2 MiB of host memory, indexed as ``tables.pamt_2m``.
+    freed : ndarray of int64, shape (512,)
+        Rows of the tables that PROMOTE has given back: a stack of ``state[FREED]``, from which KVM takes the next.
     state : ndarray of int64, shape (LIFE_FIELDS,)
-        ``GFN``, ``EPOCH``, ``FIRST_TABLE``.
+        ``GFN``, ``EPOCH``, ``FIRST_TABLE``, ``FREED``.
     lines : ndarray of int64, shape (LINES,)
         The cache lines that the last call wrote.
     counts : ndarray of int64, shape (ALL_COUNTERS,)
@@ -83,6 +89,7 @@ class Life(NamedTuple):
     shared: np.ndarray
     inhibited: np.ndarray
     references: np.ndarray
+    freed: np.ndarray
     state: np.ndarray
     lines: np.ndarray
     counts: np.ndarray
@@ -130,7 +137,8 @@ def start_life(
         shared=shared,
         inhibited=np.zeros(RANGES_PER_REGION, np.uint8),
         references=references,
-        state=np.array([gfn, 1, first_table], np.int64),
+        freed=np.zeros(RANGES_PER_REGION, np.int64),
+        state=np.array([gfn, 1, first_table, 0], np.int64),
         lines=np.full(LINES, -1, np.int64),
         counts=np.zeros(ALL_COUNTERS, np.int64) if counts is None else counts,
         knobs=knobs,

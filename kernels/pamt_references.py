@@ -1,7 +1,8 @@
 """Dynamic PAMT as the kernel counts it: one reference a 4K leaf and an S-EPT page, one counter for 2 MiB of memory.
 
 The first reference makes TDH.PHYMEM.PAMT.ADD give two pages, the last one dropped makes PAMT.REMOVE return them.
-DEMOTE takes the pair of the 2 MiB that it splits as an operand, and 512 references stand for the new leaves. The
+DEMOTE takes the pair of the 2 MiB that it splits as an operand, and 512 references stand for the new leaves; PROMOTE
+gives the pair and the references back. The
 tables keep their static PAMT_4K: no status depends on where its pages come from.
 Source: Kirill Shutemov and Rick Edgecombe, "TDX: Enable Dynamic PAMT" v6, 2026-05-25,
 https://lore.kernel.org/all/20260526023515.288829-10-rick.p.edgecombe@intel.com.
@@ -48,3 +49,13 @@ def pamt_demoted(life, pfn):
     """Note that DEMOTE has taken the pair for the 2 MiB at ``pfn``."""
     if life.knobs.dynamic_pamt:
         life.references[pamt_2m_index(life.tables, pfn)] += pages_of(1)
+
+
+@njit
+def pamt_promoted(life, pfn):
+    """Note that PROMOTE has returned the pair for the 2 MiB at ``pfn``, which is reset as one that is removed."""
+    if not life.knobs.dynamic_pamt:
+        return
+    life.references[pamt_2m_index(life.tables, pfn)] -= pages_of(1)
+    if life.knobs.reset_pages:
+        life.counts[RESET_PAGE] += _PAIR

@@ -10,20 +10,26 @@ https://lore.kernel.org/all/20260129011517.3545883-1-seanjc@google.com.
 from kernels.counters import FAULT, GUEST_INHIBIT, PREFAULT, WRITE_LOCK
 from kernels.fault import fault
 from kernels.jit import njit
-from kernels.life_state import FOLIO_STRICT, GFN, PAGE_4K
+from kernels.life_state import FOLIO_STRICT, FREED, GFN, PAGE_4K
 from kernels.pamt_references import pamt_get
 from kernels.populate import USE_ASKED
 from kernels.sept_entry import LEAF, RWX
 from kernels.status import SUCCESS
 from kernels.tables import TD_NEXT_SEPT
 from kernels.walk import walk
-from kernels.zap import split_ranges
+from kernels.zap import next_row, split_ranges
 
 
 @njit
 def folio_ranges(life, r):
     """Return how many ranges the folio that holds range ``r`` has; 1 where it is smaller."""
     return 1 << min(max(life.folio_order[r] - 9, 0), 9)
+
+
+@njit
+def whole_folios(life, lo, hi):
+    """Return the ranges ``[lo, hi)`` with the rest of the folios that they lie in."""
+    return lo & ~(folio_ranges(life, lo) - 1), (hi - 1 | (folio_ranges(life, hi - 1) - 1)) + 1
 
 
 @njit
@@ -38,11 +44,17 @@ def shared_in_folio(life, r):
 
 
 @njit
-def maps_2m(life, r):
-    """Whether KVM maps a page of range ``r`` at 2M if the fault says no level, or 2M."""
+def may_be_2m(life, r):
+    """Whether nothing but tables forbids that range ``r`` is mapped at 2M."""
     if not life.map_2m[r] or life.shared[r] > 0 or life.inhibited[r] or life.knobs.interface == PAGE_4K:
         return False
-    if life.knobs.interface == FOLIO_STRICT and shared_in_folio(life, r) > 0:
+    return life.knobs.interface != FOLIO_STRICT or shared_in_folio(life, r) == 0
+
+
+@njit
+def maps_2m(life, r):
+    """Whether KVM maps a page of range ``r`` at 2M if the fault says no level, or 2M."""
+    if not may_be_2m(life, r):
         return False
     reached, _, _, entry = walk(life.tables, life.state[GFN] + r * 512, 1)
     return reached > 1 or (entry & LEAF) != 0 or (entry & RWX) == 0  # else a table of 4K entries is there
@@ -76,10 +88,15 @@ def private_fault(life, page, level):
     if reached == level and entry & LEAF:
         life.counts[FAULT] += 1
         return SUCCESS
-    first_row = tables.td[TD_NEXT_SEPT]
+    unused = tables.td[TD_NEXT_SEPT]
+    first_row = next_row(life)
+    tables.td[TD_NEXT_SEPT] = first_row
     status = fault(tables, gfn, life.pfn[page], level, life.lines, life.counts)
     for row in range(first_row, tables.td[TD_NEXT_SEPT]):
         pamt_get(life, tables.sept_pfn + row)
+    if life.state[FREED] > 0:  # the tables above are there then, so that a fault takes one at most
+        life.state[FREED] -= tables.td[TD_NEXT_SEPT] - first_row
+        tables.td[TD_NEXT_SEPT] = unused
     if status == SUCCESS and level == 0:
         pamt_get(life, life.pfn[page])
     return status

@@ -9,6 +9,7 @@ from kernels.counters import RECLAIM_2M, RECLAIM_4K, RESET_PAGE, WRITE_LOCK
 from kernels.jit import njit
 from kernels.life_state import FIRST_TABLE, GFN
 from kernels.locks import pass_exclusive, pass_shared
+from kernels.pamt_entry import PT_NDA, page_type
 from kernels.pamt_references import pamt_put
 from kernels.runs import pamt_4k_index
 from kernels.sept_entry import LEAF, RWX, entry_pfn, hpa_of
@@ -104,7 +105,10 @@ def teardown_region(life, hkid_released):
     if status != SUCCESS:
         return status
     for row in range(life.state[FIRST_TABLE], tables.td[TD_NEXT_SEPT]):
-        status = _reclaim(life, tables.sept_pfn + row, 0)
+        page = tables.sept_pfn + row
+        if page_type(tables.pamt_4k[pamt_4k_index(tables, page), 0]) == PT_NDA:
+            continue  # PROMOTE has given it back
+        status = _reclaim(life, page, 0)
         if status != SUCCESS:
             return status
     return SUCCESS

@@ -1,7 +1,7 @@
 """The rules of the module's memory calls: the entry states that each takes, and the entries that it leaves.
 
-Plain values in, plain values out; only a split writes arrays. The exact calls of ``kernels.module`` and the batches
-follow the same rules: the former add every check, lock and event, the latter what can fail in a batch.
+Plain values in, plain values out; only a split and a merge write arrays. The exact calls of ``kernels.module`` and
+the batches follow the same rules: the former add every check, lock and event, the latter what can fail in a batch.
 Source: Intel TDX module, tag TDX_1.5.01, ``sept_state_lookup.c``, ``sept_manager.c`` (``is_tlb_tracked``),
 ``pamt_manager.c`` (``pamt_promote``, ``pamt_demote``) and the file named after each leaf.
 """
@@ -82,7 +82,7 @@ LINKED = NL_MAPPED
 
 _EXPORT_BLOCKED = states(es.EXP_BLOCKEDW, es.PEND_EXP_BLOCKEDW)  # states that need no tracking
 _REMOVED_VALID = np.uint64(1 << 44)  # migration epoch 0, valid
-_COUNTER_SHIFT = np.uint64(12)
+_PAGE_SHIFT = np.uint64(12)
 _MIGRATION_EPOCH = np.uint64(63)
 _NONE = np.uint64(0)
 
@@ -105,7 +105,7 @@ def accepted(entry, level):
 @step
 def accepted_up_to(entry, pages):
     """Return the 2M leaf that an interrupted ACCEPT leaves after its first ``pages`` 4K pages."""
-    return (entry & ~ACCEPT_COUNTER) | (np.uint64(pages) << _COUNTER_SHIFT)
+    return (entry & ~ACCEPT_COUNTER) | (np.uint64(pages) << _PAGE_SHIFT)
 
 
 @step
@@ -150,6 +150,17 @@ def split_leaf(sept, row, entry, level):
         sept[row, i] = make_entry(bits, pfn + i * page)
 
 
+@step
+def merges(child, first, i, level):
+    """Whether PROMOTE takes ``child`` as the ``i``-th of 512 at ``level``, of which the first is ``first``.
+
+    All are accepted or all PENDING, they follow each other, and the first is aligned to the page that they make.
+    """
+    page = pages_of(level)
+    aligned = (entry_pfn(first) & ((page << 9) - 1)) == 0
+    return allows(MERGEABLE, child) and aligned and child == first + (np.uint64(i * page) << _PAGE_SHIFT)
+
+
 # --- PAMT entries
 
 
@@ -179,6 +190,15 @@ def split_pamt(children, first, source):
     for i in range(first, first + 512):
         children[i, 0] = inherited(children[i, 0], source)
         children[i, 1] = _NONE
+
+
+@njit
+def merge_pamt(children, first):
+    """Set 512 entries of ``children`` from ``first`` on to NDA, as PROMOTE does; return the word of the first."""
+    taken = children[first, 0]
+    for i in range(first, first + 512):
+        children[i, 0] = freed(children[i, 0])
+    return taken
 
 
 # --- Conditions

@@ -21,7 +21,7 @@ from kernels.counters import (
 from kernels.demote import demote_at
 from kernels.fault import count_lines
 from kernels.jit import njit
-from kernels.life_state import EPOCH, GFN
+from kernels.life_state import EPOCH, FREED, GFN
 from kernels.pamt_references import pamt_demoted, pamt_get, pamt_put
 from kernels.sept_entry import LEAF, RWX, entry_pfn, hpa_of
 from kernels.shrink import block_at, range_table, remove_at
@@ -30,11 +30,13 @@ from kernels.tables import TD_LEVELS, TD_NEXT_SEPT
 from kernels.transitions import pages_of
 
 _BLOCK, _TAKE, _BOTH = 1, 2, 3  # what a pass over leaves does; after both, TRACK has come between the two
-_NOBODY_INSIDE = False  # the kick has sent every vCPU out since TRACK
+NOBODY_INSIDE = False
+"""The kick has sent every vCPU out since TRACK."""
 
 
 @njit
-def _track(life):
+def track(life):
+    """Execute TRACK and kick all vCPUs."""
     life.counts[MEM_TRACK] += 1
     life.counts[KICK] += 1
     life.state[EPOCH] += 1
@@ -56,7 +58,7 @@ def _block_leaf(life, row, index, level):
 def _remove_leaf(life, row, index, level):
     tables, counts = life.tables, life.counts
     pfn = hpa_of(tables.sept[row, index], level)
-    status = remove_at(tables, row, index, level, life.state[EPOCH], _NOBODY_INSIDE)
+    status = remove_at(tables, row, index, level, life.state[EPOCH], NOBODY_INSIDE)
     if status == SUCCESS:
         counts[REMOVE_2M if level else REMOVE_4K] += 1
         counts[WALK_READS_HOST] += tables.td[TD_LEVELS] - level
@@ -77,7 +79,7 @@ def _zap_leaf(life, row, index, level, what):
         if status != SUCCESS:
             return status
     if what == _BOTH:
-        _track(life)
+        track(life)
     if what & _TAKE:
         status = _remove_leaf(life, row, index, level)
     return status
@@ -124,8 +126,15 @@ def zap_range(life, first, end):
     status = _zap_leaves(life, top, first, end, _BLOCK)
     if status != SUCCESS or life.counts[BLOCK_4K] + life.counts[BLOCK_2M] == before:
         return status
-    _track(life)
+    track(life)
     return _zap_leaves(life, top, first, end, _TAKE)
+
+
+@njit
+def next_row(life):
+    """Return the row that KVM's pool gives next: a table that PROMOTE has given back, or one never used."""
+    freed = life.state[FREED]
+    return life.freed[freed - 1] if freed > 0 else life.tables.td[TD_NEXT_SEPT]
 
 
 @njit
@@ -133,12 +142,15 @@ def _demote_leaf(life, top, r):
     """Demote one blocked and tracked 2M leaf; the new S-EPT page comes from KVM's pool."""
     tables, counts = life.tables, life.counts
     pfn = hpa_of(tables.sept[top, r], 1)
-    new_row = tables.td[TD_NEXT_SEPT]
+    new_row = next_row(life)
     if new_row >= tables.sept.shape[0]:
         return SEPT_POOL_EMPTY
-    status = demote_at(tables, top, r, new_row, life.state[EPOCH], _NOBODY_INSIDE)
+    status = demote_at(tables, top, r, new_row, life.state[EPOCH], NOBODY_INSIDE)
     if status == SUCCESS:
-        tables.td[TD_NEXT_SEPT] += 1
+        if life.state[FREED] > 0:
+            life.state[FREED] -= 1
+        else:
+            tables.td[TD_NEXT_SEPT] += 1
         counts[DEMOTE] += 1
         counts[WALK_READS_HOST] += tables.td[TD_LEVELS] - 1
         pamt_get(life, tables.sept_pfn + new_row)
@@ -155,7 +167,7 @@ def _split_leaves(life, top, lo, hi, first, end, what):
         if what & _BLOCK:
             status = _block_leaf(life, top, r, 1)
         if what == _BOTH and status == SUCCESS:
-            _track(life)
+            track(life)
         if what & _TAKE and status == SUCCESS:
             status = _demote_leaf(life, top, r)
         if status != SUCCESS:
@@ -181,5 +193,5 @@ def split_ranges(life, lo, hi, first, end):
     status = _split_leaves(life, top, lo, hi, first, end, _BLOCK)
     if status != SUCCESS or life.counts[BLOCK_2M] == before:
         return status
-    _track(life)
+    track(life)
     return _split_leaves(life, top, lo, hi, first, end, _TAKE)

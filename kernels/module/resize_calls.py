@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from kernels.entry_states import allows
 from kernels.jit import njit
 from kernels.keyhole import WRITABLE
 from kernels.locks import lock_entry
@@ -62,9 +61,9 @@ from kernels.status import (
 from kernels.transitions import (
     DEMOTABLE,
     LINKED,
-    MERGEABLE,
     PROMOTABLE,
-    freed,
+    merge_pamt,
+    merges,
     pages_of,
     split_leaf,
     split_pamt,
@@ -126,7 +125,6 @@ def _promote(module, td, regs, pending, out):
 def _lock_children(module, row, level):
     """Lock the entries of table ``row`` in order until one is held or does not fit; return how many, and why not."""
     first = _NONE
-    page = pages_of(level - 1)
     tried = held = np.int64(0)
     status = SUCCESS
     for i in range(512):
@@ -140,9 +138,7 @@ def _lock_children(module, row, level):
             child &= ~ACCEPT_COUNTER
         if i == 0:
             first = child
-        aligned = (entry_pfn(first) & ((page << 9) - 1)) == 0
-        expected = first + (np.uint64(i * page) << np.uint64(12))
-        if not allows(MERGEABLE, child) or not aligned or child != expected:
+        if not merges(child, first, i, level - 1):
             status = EPT_INVALID_PROMOTE_CONDITIONS + OPERAND_RCX
             break
     sept_children_read(module.trace, row, held)
@@ -206,11 +202,8 @@ def _promote_pamt(module, pfn, level):
     """Move type and owner of 512 children up to the entry of the merged page, whose bepoch stays as it was."""
     children = module.pamt_4k if level == 1 else module.pamt_2m
     first = pamt_index(module, pfn, level - 1)
-    taken = children[first, 0]
     _each_half(module, pfn, level - 1, True)
-    for i in range(first, first + 512):
-        children[i, 0] = freed(children[i, 0])
-    set_pamt_type(module, pfn, level, taken)
+    set_pamt_type(module, pfn, level, merge_pamt(children, first))
 
 
 @njit

@@ -31,6 +31,7 @@ from kernels.life_state import PFN, Knobs, start_life
 from kernels.pamt import lookup_many
 from kernels.pamt_entry import make_entry, owner_pfn
 from kernels.private_fault import prefault_range
+from kernels.promote import tdh_mem_page_promote
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
 from kernels.shrink import block_region, remove_region, tdh_mem_page_remove, tdh_mem_range_block
 from kernels.teardown import teardown_region
@@ -111,7 +112,7 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
 
 
 TYPED_MODULES = {"batch", "build", "bulk", "census", "convert", "demote", "fault", "first_pages", "life_guest", "pamt",
-                 "pamt_entry", "pamt_references", "populate", "private_fault", "ranges", "runs", "seamcall",
+                 "pamt_entry", "pamt_references", "populate", "private_fault", "promote", "ranges", "runs", "seamcall",
                  "sept_entry", "shrink", "tables", "teardown", "touch", "transitions", "walk", "zap"}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
 
@@ -158,6 +159,7 @@ def run_entry_points() -> None:
     tdh_mem_range_block(tables, 0, 0, 1)
     tdh_mem_page_demote(tables, 0, 1, 100, 3, False)
     tdh_mem_page_remove(tables, 0, 0, 3, False)
+    tdh_mem_page_promote(tables, 0, 1, 3, False)
     run_a_life()
     for entry in (sept_entry.BLOCKED, sept_entry.NL_BLOCKED):  # what only the exact calls do
         transitions.relocated(transitions.unblocked(entry), 7)

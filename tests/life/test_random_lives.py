@@ -41,7 +41,10 @@ def cases(draw: st.DrawFn) -> Case:
             use[pages][rng.random(512) < 0.9] = NONE
         if kind == "mixed":
             use[pages][rng.integers(0, 512, 3)] = SHARED
-    flags = {name: draw(st.booleans()) for name in ("batch_track", "reset_pages", "dynamic_pamt", "pamt_fast_path")}
+    flags = {
+        name: draw(st.booleans())
+        for name in ("batch_track", "reset_pages", "dynamic_pamt", "pamt_fast_path", "promote")
+    }
     pair = LifePair(
         use, map_2m, order, draw(st.sampled_from([*INTERFACES, *list(INTERFACES)[1:]])), draw(st.sampled_from([4, 5])),
         draw(st.sampled_from([0, 3, 512])), pfn, **flags,

@@ -11,6 +11,7 @@ from kernels.build import tdh_mem_page_add
 from kernels.counters import ALL_COUNTERS, COUNTERS, Counter
 from kernels.demote import tdh_mem_page_demote
 from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK
+from kernels.promote import tdh_mem_page_promote
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
 from kernels.shrink import tdh_mem_page_remove, tdh_mem_range_block
 from kernels.status import as_unsigned
@@ -161,6 +162,9 @@ class KernelModule:
     def demote(self, gpa: int, level: int, hpa: int) -> int:
         row = (hpa >> 12) - self._tables.sept_pfn
         return as_unsigned(tdh_mem_page_demote(self._tables, gpa, level, row, self._epoch, self._busy))
+
+    def promote(self, gpa: int, level: int) -> int:
+        return as_unsigned(tdh_mem_page_promote(self._tables, gpa, level, self._epoch, self._busy))
 
     def has_table(self, gpa: int, level: int) -> bool:
         reached, _, _, raw = self._at(gpa, level)

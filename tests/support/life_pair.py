@@ -11,7 +11,7 @@ from kernels.convert import convert_region, punch_hole
 from kernels.counters import ALL_COUNTERS, COUNTERS, ChangeCounter, Counter, LifeCounter
 from kernels.first_pages import build_region, note_populated
 from kernels.life_guest import accept_pages, touch_pages
-from kernels.life_state import FOLIO_LENIENT, FOLIO_STRICT, PAGE_4K, PFN, Knobs, Life, start_life
+from kernels.life_state import FOLIO_LENIENT, FOLIO_STRICT, FREED, PAGE_4K, PFN, Knobs, Life, start_life
 from kernels.pamt_entry import LOCK_MASK, PT_EPT, PT_REG
 from kernels.populate import populate_region
 from kernels.private_fault import prefault_range
@@ -61,10 +61,13 @@ def assert_conserved(life: Life) -> None:
     large = (tables.pamt_2m[:, 0] >> np.uint64(16)) & np.uint64(0xFF)
     leaves_4k, leaves_2m, sept_pages = (small == PT_REG).sum(), (large == PT_REG).sum(), (small == PT_EPT).sum()
     torn_down = sept_pages == 0 < n["SEPT_ADD"]
-    mapped_4k = n["AUG_4K"] + n["PAGE_ADD"] + 512 * n["DEMOTE"] - n["REMOVE_4K"]
-    mapped_2m = n["AUG_2M"] - n["DEMOTE"] - n["REMOVE_2M"]
-    added = n["SEPT_ADD"] + n["DEMOTE"]
-    assert added == tables.td[TD_NEXT_SEPT] - bridge.FIRST_ROW
+    splits = n["DEMOTE"] - n["PROMOTE"]
+    mapped_4k = n["AUG_4K"] + n["PAGE_ADD"] + 512 * splits - n["REMOVE_4K"]
+    mapped_2m = n["AUG_2M"] - splits - n["REMOVE_2M"]
+    added = n["SEPT_ADD"] + splits
+    freed = life.freed[: life.state[FREED]].tolist()
+    assert added == tables.td[TD_NEXT_SEPT] - bridge.FIRST_ROW - len(freed)
+    rows = [row for row in bridge.rows(tables) if row not in freed]
     if torn_down:
         assert mapped_4k + added == n["RECLAIM_4K"]
         assert mapped_2m == n["RECLAIM_2M"]
@@ -72,13 +75,13 @@ def assert_conserved(life: Life) -> None:
     else:
         assert (mapped_4k, mapped_2m, added) == (leaves_4k, leaves_2m, sept_pages)
         assert tables.td[TD_CHLDCNT] == leaves_4k + 512 * leaves_2m + sept_pages
-        rows = bridge.rows(tables)
         assert np.count_nonzero(tables.sept[rows] & LEAF) == leaves_4k + leaves_2m
-    assert not (tables.sept[bridge.rows(tables)] & (LOCK | HOST_PRIORITY)).any()
+    assert not (tables.sept[rows] & (LOCK | HOST_PRIORITY)).any()
     for pamt in (tables.pamt_1g, tables.pamt_2m, tables.pamt_4k):
         assert not (pamt[:, 0] & LOCK_MASK).any()
     assert n["MEM_TRACK"] == n["KICK"] == life.state[1] - 1
-    assert n["PAGE_WBINVD"] == n["REMOVE_4K"] + 512 * n["REMOVE_2M"]
+    assert n["PAGE_WBINVD"] == n["REMOVE_4K"] + 512 * n["REMOVE_2M"] + n["PROMOTE"]
+    assert n["BLOCK_TABLE"] == n["PROMOTE"]
     assert n["BLOCK_4K"] == n["REMOVE_4K"]
     assert n["BLOCK_2M"] == n["REMOVE_2M"] + n["DEMOTE"]
     assert n["TD_EXIT"] == n["VP_ENTER"]
@@ -87,8 +90,8 @@ def assert_conserved(life: Life) -> None:
     control = 7  # the TDR and six TDCX pages
     if life.knobs.dynamic_pamt:
         assert life.references.sum() == control + leaves_4k + sept_pages
-        assert life.references.sum() == control + n["PAMT_GET"] + 512 * n["DEMOTE"] - n["PAMT_PUT"]
-        assert n["PAMT_ADD"] + n["DEMOTE"] - n["PAMT_REMOVE"] == np.count_nonzero(life.references) - 1
+        assert life.references.sum() == control + n["PAMT_GET"] + 512 * splits - n["PAMT_PUT"]
+        assert n["PAMT_ADD"] + splits - n["PAMT_REMOVE"] == np.count_nonzero(life.references) - 1
         slow = n["PAMT_GET"] + n["PAMT_PUT"]
         assert n["PAMT_LOCK"] == (n["PAMT_ADD"] + n["PAMT_REMOVE"] if life.knobs.pamt_fast_path else slow)
     else:

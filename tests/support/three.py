@@ -68,6 +68,9 @@ class Exact:
     def demote(self, gpa: int, level: int, hpa: int) -> int:
         return self.module.tdh_mem_page_demote(rcx=gpa | level, rdx=self.tdr, r8=hpa).rax
 
+    def promote(self, gpa: int, level: int) -> int:
+        return self.module.tdh_mem_page_promote(rcx=gpa | level, rdx=self.tdr).rax
+
 
 class Three:
     """All three on equal tables; every call must answer alike.
@@ -121,6 +124,9 @@ class Three:
 
     def remove(self, gpa: int, level: int) -> int:
         return self.call("remove", gpa, level)
+
+    def promote(self, gpa: int, level: int) -> int:
+        return self.call("promote", gpa, level)
 
     def set_pamt(self, hpa: int, level: int, **fields: int) -> None:
         """Set fields of a PAMT entry on all sides."""

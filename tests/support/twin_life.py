@@ -33,9 +33,11 @@ class LifeFlow(Flow):
     reset_pages: bool = False
     dynamic_pamt: bool = False
     fast_path: bool = True
+    promote: bool = False
     inhibited: set[int] = field(default_factory=set)
     refs: Counter[int] = field(default_factory=Counter)
     first_table: int = 0
+    freed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.level_of = lambda gfn: int(self.may_be_2m((gfn - self.gfn) // 512))
@@ -154,13 +156,16 @@ class LifeFlow(Flow):
     def _demote(self, page: int, level: int) -> None:
         leaf = self.leaf(page)
         assert leaf is not None
-        new, hpa = self.module.next_table, tw.page_of(leaf[1], 1)
+        new, hpa = self.freed[-1] if self.freed else self.module.next_table, tw.page_of(leaf[1], 1)
         status = self.module.demote(self.gfn + page << 12, level, new)
         if status:
             raise CallError(status)
         self.n["WALK_READS_HOST"] += self.module.walk_reads
         self.n["DEMOTE"] += 1
-        self.module.next_table += 4096
+        if self.freed:
+            self.freed.pop()
+        else:
+            self.module.next_table += 4096
         self.get(new)
         if self.dynamic_pamt:
             self.refs[hpa >> 21] += 512
@@ -172,7 +177,14 @@ class LifeFlow(Flow):
         if found is not None:
             self.n["FAULT"] += 1
             return found[0]
-        return super().fault(gfn)
+        if not self.freed:
+            return super().fault(gfn)
+        self.module.next_table, unused = self.freed[-1], self.module.next_table
+        level = super().fault(gfn)
+        if self.module.next_table != self.freed[-1]:
+            self.freed.pop()
+        self.module.next_table = unused
+        return level
 
     def _try_accept(self, gfn: int, level: int) -> bool:
         while True:
@@ -246,6 +258,53 @@ class LifeFlow(Flow):
             asked = [self.gfn + p for p in range(first, first + pages) if self.use[p] == ASKED]
             for start, end in runs(asked):
                 self.accept_memory(start, end)
+            if self.promote:
+                ranges = {p // 512 for p in range(first, first + pages)}
+                if self.interface == "folio-strict":
+                    ranges |= {other for r in ranges for other in self.folio(r)}
+                self._merge([r for r in sorted(ranges) if self._is_mergeable(r)])
+
+    def _is_mergeable(self, r: int) -> bool:
+        """Whether a range that may be 2M has 512 accepted 4K leaves that make one page."""
+        gpa = self.gfn + r * 512 << 12
+        if not self.may_be_2m(r) or not self.module.has_table(gpa, 1):
+            return False
+        raws = [self.module.raw(self.module.at(gpa + i * 4096, 0)) for i in range(512)]
+        aligned = (raws[0] & tw.HPA) % tw.page_bytes(1) == 0
+        return aligned and all(tw.state(x) == "MAPPED" and x == raws[0] + i * 4096 for i, x in enumerate(raws))
+
+    def _merge(self, ranges: list[int]) -> None:
+        """BLOCK, TRACK, PROMOTE and WBINVD of the tables below ``ranges``."""
+        self.n["WRITE_LOCK"] += bool(ranges)
+        for some in [ranges] if self.batch_track else [[r] for r in ranges]:
+            for r in some:
+                gpa, at = self.gfn + r * 512 << 12, self.module.at(self.gfn + r * 512 << 12, 1)
+                table = self.module.raw(at) & tw.HPA
+                assert self.module.block(gpa, 1) == 0
+                self.n["BLOCK_TABLE"] += 1
+                self.n["WALK_READS_HOST"] += self.module.walk_reads
+                here = (self.module.lines(gpa, 1, table)[0], self.module.lines(gpa, 0, table)[1])
+                self.n["SEPT_LINES"] += here[0] != self.last[0]
+                self.n["PAMT_LINES"] += here[1] != self.last[1]
+                self.last = here
+            if some:
+                self.track()
+            for r in some:
+                self._promote(r)
+
+    def _promote(self, r: int) -> None:
+        answer = seamcall(self.module, "TDH.MEM.PAGE.PROMOTE", rcx=self.gfn + r * 512 << 12 | 1, rdx=self.module.td.tdr)
+        assert answer.rax == 0
+        self.n["PROMOTE"] += 1
+        self.n["WALK_READS_HOST"] += self.module.levels - 1
+        assert seamcall(self.module, "TDH.PHYMEM.PAGE.WBINVD", rcx=answer.rcx).rax == 0
+        self.n["PAGE_WBINVD"] += 1
+        self.reset(1)
+        if self.dynamic_pamt:
+            self.refs[self.pfn_of(self.gfn + r * 512) >> 9] -= 512
+            self.reset(2)
+        self.put(answer.rcx)
+        self.freed.append(answer.rcx)
 
     def punch(self, first: int, end: int) -> None:
         self.n["PUNCH_HOLE"] += 1
@@ -306,7 +365,8 @@ class LifeFlow(Flow):
                 assert found is not None
                 self._reclaim(tw.page_of(found[1], level), level)
         for hpa in range(self.first_table, self.module.next_table, 4096):
-            self._reclaim(hpa, 0)
+            if hpa not in self.freed:
+                self._reclaim(hpa, 0)
 
     def _reclaim(self, hpa: int, level: int) -> None:
         answer = seamcall(self.module, "TDH.PHYMEM.PAGE.RECLAIM", rcx=hpa)

@@ -52,6 +52,10 @@ class Twin(TwinModule):
         """TDH.MEM.PAGE.DEMOTE with a new table page."""
         return self._call("TDH.MEM.PAGE.DEMOTE", gpa, level, r8=hpa)
 
+    def promote(self, gpa: int, level: int) -> int:
+        """TDH.MEM.PAGE.PROMOTE."""
+        return self._call("TDH.MEM.PAGE.PROMOTE", gpa, level)
+
     def accept(self, gpa: int, level: int) -> int:
         """TDG.MEM.PAGE.ACCEPT; the status of the TDCALL, or ``EXIT``."""
         return accept(self, self.td, (gpa | level & 7) & (1 << 64) - 1).rax
