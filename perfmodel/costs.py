@@ -45,6 +45,7 @@ LifeStage = Literal[
     "track",
     "kick",
     "demote",
+    "promote",
     "remove",
     "wbinvd",
     "reset",
@@ -134,7 +135,7 @@ def work_rows() -> tuple[WorkRow, ...]:
     taken_over = [
         msgspec.structs.replace(row, counter=one.counter, stage=one.stage, count=one.times * row.count)
         for one in life.like
-        for row in populate.work
+        for row in (*populate.work, *life.work)
         if (row.counter, row.stage) == (one.like, one.part)
     ]
     return (*populate.work, *taken_over, *life.work)

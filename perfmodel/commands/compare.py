@@ -41,16 +41,19 @@ def compare_command(**given: Any) -> None:
 
 @click.command("run")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--what-if", "savings", is_flag=True, help="With FILE: say what each knob alone would save.")
 @add_options(SCENARIO_OPTIONS, PARAMETER_OPTIONS, RUN_OPTIONS)
-def run_command(file: Path | None, **given: Any) -> None:
+def run_command(file: Path | None, savings: bool, **given: Any) -> None:
     """Do what compare does and show the whole ledger: units of work and time, stage by stage.
 
     With FILE, a scenario file in TOML, run the phases that it chains: build, accept-mismatch, boot, convert,
     punch-hole, teardown. The guest is then the file's.
     """
     if file is not None:
-        _run_story(file, given)
+        _run_story(file, given, savings)
         return
+    if savings:
+        raise InputError("--what-if: accepted with a scenario file, such as perfmodel run life.toml --what-if")
     scenario, parameters, how, json_path = _prepare(given)
     from perfmodel.comparison import run
     from perfmodel.result import to_json
@@ -64,7 +67,7 @@ def run_command(file: Path | None, **given: Any) -> None:
     write_json(json_path, to_json(result))
 
 
-def _run_story(file: Path, given: dict[str, Any]) -> None:
+def _run_story(file: Path, given: dict[str, Any], savings: bool) -> None:
     context = click.get_current_context()
     for option in SCENARIO_NAMES:
         if context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT:
@@ -76,7 +79,7 @@ def _run_story(file: Path, given: dict[str, Any]) -> None:
 
     story, parameters = load_story(file), build_parameters(given)
     with progress_bar("regions of 1 GiB", lambda: announce_compilation("convert.convert_region", 30)) as progress:
-        result = live(story, parameters, progress=progress, **how)
+        result = live(story, parameters, progress=progress, savings=savings, **how)
     if json_path != "-":
         print_life(result)
     write_json(json_path, to_json(result))

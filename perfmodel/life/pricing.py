@@ -1,10 +1,14 @@
 """From the counts of a phase to the counters that the work tables price."""
 
+from collections.abc import Iterable
+
 import kernels.counters as k
 from kernels.keyhole_calls import GUEST_MISSES, HOST_MISSES
-from perfmodel.backings.contract import RANGE_PAGES
+from perfmodel.backings.contract import RANGE_PAGES, REGION_PAGES
+from perfmodel.costs import Ledger, ledger
+from perfmodel.life.at_1g import counters_at_1g
 from perfmodel.life.phases import AcceptMismatch, AnyPhase, Boot, Convert, Teardown
-from perfmodel.life.runner import LifeTally, Plan
+from perfmodel.life.plan import LifeTally, Plan
 from perfmodel.policies.contract import Policy
 
 _FOLIO_PAGES = {"hugetlb-1g": 1 << 18, "hugetlb-2m": RANGE_PAGES, "thp": RANGE_PAGES}
@@ -24,17 +28,20 @@ def priced_phase(plan: Plan, policy: Policy, tally: LifeTally, number: int) -> d
     a page is cleared when it is first mapped and not when it comes back; vCPUs run inside the TD while others convert,
     and none does while it is torn down; the folios behind the guest come with the boot and go with the tear-down.
     """
-    phase, scenario = plan.story.phases[number], plan.memory.scenario
-    n = {name: int(tally.counts[number, at]) for name, at in NAMES.items()}
-    augs = n["aug_4k"] + n["aug_2m"]
+    phase, scenario, what_if = plan.story.phases[number], plan.memory.scenario, plan.story.what_if
+    n = {name: int(tally.counts[number, at]) for name, at in NAMES.items()} | counters_at_1g(phase, tally.at_1g)
+    augs = n["aug_4k"] + n["aug_2m"] + n["aug_1g"]
+    pages = n["aug_4k"] + n["aug_2m"] * RANGE_PAGES + n["aug_1g"] * REGION_PAGES
+    flushed = {"every-page": pages + n["sept_add"], "first-page": augs + n["sept_add"], "none": 0}
     inside = 0 if isinstance(phase, Teardown) else scenario.vcpus - 1
     fresh = isinstance(phase, Boot | AcceptMismatch)
-    flushed_2m = 1 if scenario.flush_first_page_only else RANGE_PAGES
     folio = policy.wrapper == "folio"
     return n | {
         "kick": n["kick"] * inside,
-        "flush_pages": n["aug_4k"] + n["aug_2m"] * flushed_2m + n["sept_add"],
-        "clear_pages": n["aug_4k"] + n["aug_2m"] * RANGE_PAGES if fresh else 0,
+        "flush_pages": flushed[what_if.flush],
+        "clear_pages": pages if fresh and what_if.host_clear else 0,
+        "pfn_valid_checks": pages + n["page_add"] if what_if.pfn_check == "pfn-valid" else 0,
+        "convertible_checks": pages + n["page_add"] if what_if.pfn_check == "convertible" else 0,
         "folio_allocs": int(tally.folios) if isinstance(phase, Boot) else 0,
         "folio_frees": int(tally.folios) if isinstance(phase, Teardown) else 0,
         "folio_split_pages": n["folio_split"] * _split_into(policy, scenario.backing),
@@ -42,12 +49,25 @@ def priced_phase(plan: Plan, policy: Policy, tally: LifeTally, number: int) -> d
         "mirror_installs": n["sept_add"] + augs,
         "mirror_tables": n["sept_add"],
         "folio_checks_4k": n["aug_4k"] + n["page_wbinvd"] if folio else 0,
-        "folio_checks_2m": n["aug_2m"] if folio else 0,
+        "folio_checks_2m": n["aug_2m"] + n["aug_1g"] * (REGION_PAGES // RANGE_PAGES) if folio else 0,
         "page_conversions": augs if policy.wrapper == "page" else 0,
         "attribute_pages": _converted_pages(phase),
         "keyhole_misses_host": int(tally.keyholes[number, HOST_MISSES]),
         "keyhole_misses_guest": int(tally.keyholes[number, GUEST_MISSES]),
     }  # fmt: skip
+
+
+def total_ledger(ledgers: Iterable[Ledger]) -> Ledger:
+    """Return the sum of ``ledgers``."""
+    total = Ledger({})
+    for one in ledgers:
+        total = total + one
+    return total
+
+
+def life_ledgers(plan: Plan, policy: Policy, tally: LifeTally) -> list[Ledger]:
+    """Return the units of work of each phase."""
+    return [ledger(priced_phase(plan, policy, tally, number)) for number in range(len(plan.story.phases))]
 
 
 def _split_into(policy: Policy, backing: str) -> int:

@@ -1,19 +1,17 @@
 """Run a life: every region goes through all phases on one window of tables, regions side by side on threads."""
 
 import time
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.census import LEAVES_2M, LEAVES_4K, STRAY, census_region
 from kernels.convert import CONVERSION_FIELDS, convert_region, punch_hole
-from kernels.counters import ALL_COUNTERS, SEPT_ADD
+from kernels.counters import SEPT_ADD
 from kernels.first_pages import build_region, note_populated
-from kernels.keyhole_populate import COUNTS as KEYHOLE_COUNTS
 from kernels.life_guest import accept_pages, touch_pages
-from kernels.life_state import USE_ADDED, Knobs, Life, start_life
+from kernels.life_state import FREED, USE_ADDED, Knobs, Life, start_life
 from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK
 from kernels.populate import PAGES_PER_RANGE, USE_ASKED, USE_SHARED, populate_region
 from kernels.private_fault import prefault_range
@@ -25,99 +23,46 @@ from perfmodel.backings.contract import REGION_PAGES, RegionBacking
 from perfmodel.errors import ModelError
 from perfmodel.guests import GUESTS
 from perfmodel.keyholes import KeyholeReplay
-from perfmodel.life.conversions import Requests, draw_conversions, draw_holes
+from perfmodel.life.at_1g import live_at_1g, maps_at_1g, refuse_touched
+from perfmodel.life.conversions import Requests
 from perfmodel.life.phases import AcceptMismatch, AnyPhase, Boot, Build, Convert, PunchHole, Teardown
-from perfmodel.life.scenario_file import Story
-from perfmodel.memory import GuestMemory
+from perfmodel.life.plan import LifeTally, Plan
 from perfmodel.names import INTERFACES
 from perfmodel.orders import chunk_order
 from perfmodel.policies.contract import Policy
 from perfmodel.populate import describe
-from perfmodel.recognition import RegionTurn, kind_of
+from perfmodel.recognition import RegionTurn, merge_alike, region_turns
 from perfmodel.refusals import MAPPED_2M, refusal_causes
 from perfmodel.td_tables import TdTables
 from perfmodel.touch_first import keyhole_misses, touch_order
-
-LEAVES, HUGE_LEAVES, SEPT_PAGES, FRAMES_4K = range(4)
-"""Columns of ``LifeTally.standing``: leaves at 4K and 2M, S-EPT pages without the root, and with Dynamic PAMT the 2 MiB
-frames of host memory that hold pages mapped at 4K."""
+from perfmodel.workers import Progress, run_regions, thread_count
 
 
-class LifeTally:
-    """Exact counts of one policy's life, by phase.
+def run_life(
+    plan: Plan, policies: Sequence[Policy], threads: int | None = None, progress: Progress | None = None,
+    every_region: bool = False,
+) -> list[LifeTally]:  # fmt: skip
+    """Run all regions and return one tally a policy.
 
-    Attributes
-    ----------
-    counts : ndarray of int64, shape (phases, ALL_COUNTERS)
-    keyholes : ndarray of int64, shape (phases, KEYHOLE_COUNTS)
-        Keyhole maps and misses of the boot.
-    standing : ndarray of int64, shape (phases, 4)
-        What there is at the end of each phase.
-    folios : int
-        Folios behind the guest's private pages.
+    Raises
+    ------
+    InputError
+        With ``aug_1g``, a phase changes a region that is mapped at 1G.
     """
-
-    def __init__(self, phases: int) -> None:
-        self.counts = np.zeros((phases, ALL_COUNTERS), np.int64)
-        self.keyholes = np.zeros((phases, KEYHOLE_COUNTS), np.int64)
-        self.standing = np.zeros((phases, 4), np.int64)
-        self.folios = 0
-        self.model_seconds = 0.0
-
-    def add(self, other: "LifeTally", times: int = 1) -> None:
-        """Add another part of the guest, or several that are alike."""
-        self.counts += other.counts * times
-        self.keyholes += other.keyholes * times
-        self.standing += other.standing * times
-        self.folios += other.folios * times
-        self.model_seconds += other.model_seconds
-
-
-class Plan(NamedTuple):
-    """A story with its memory and with its requests drawn: what every thread works from."""
-
-    story: Story
-    memory: GuestMemory
-    requests: tuple[Requests | None, ...]
-
-    @classmethod
-    def of(cls, story: Story) -> "Plan":
-        """Resolve the scenario and draw."""
-        memory = GuestMemory.build(story.scenario)
-        seed = memory.scenario.seed
-        requests = [
-            draw_conversions(phase, memory.layout, seed, number) if isinstance(phase, Convert)
-            else draw_holes(phase, memory.layout, seed, number) if isinstance(phase, PunchHole)
-            else None
-            for number, phase in enumerate(story.phases)
-        ]  # fmt: skip
-        return cls(story, memory, tuple(requests))
-
-    def kind(self, turn: RegionTurn) -> Hashable:
-        """Return what decides a region's counts, or None where only a run tells."""
-        kind = kind_of(self.memory, turn)
-        if kind is None:
-            return None
-        first = turn.region * REGION_PAGES
-        early = [int(np.clip(end - first, 0, REGION_PAGES)) for _, end in self._early()]
-        asked = [r.of(turn.region).tobytes() if r is not None else b"" for r in self.requests]
-        return (kind, *early, *asked)
-
-    def _early(self) -> list[tuple[int, int]]:
-        """Return the GFNs ``[start, end)`` of the initial image, and of what is accepted at 4K behind it."""
-        spans, end = [], 0
-        for phase in self.story.phases:
-            if isinstance(phase, Build | AcceptMismatch):
-                spans.append((end, end + phase.pages))
-                end += phase.pages
-        return spans
-
-    def early_pages(self, number: int, region: int, use: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Return the offsets of the private pages in ``region`` that phase ``number`` builds or accepts first."""
-        before = [isinstance(p, Build | AcceptMismatch) for p in self.story.phases[:number]]
-        start, end = self._early()[sum(before)]
-        low, high = (int(np.clip(gfn - region * REGION_PAGES, 0, REGION_PAGES)) for gfn in (start, end))
-        return low + np.flatnonzero(use[low:high] == USE_ASKED)
+    memory = plan.memory
+    if plan.story.what_if.aug_1g:
+        refuse_touched(plan, policies)
+    turns = region_turns(memory)
+    runners = run_regions(
+        lambda: LifeRunner(plan, policies),
+        turns if every_region else merge_alike(turns, plan.kind),
+        thread_count(memory, threads), sum(1 for _ in memory.layout.regions()), progress,
+    )  # fmt: skip
+    tallies = [LifeTally(len(plan.story.phases)) for _ in policies]
+    for runner in runners:
+        for tally, part in zip(tallies, runner.tallies, strict=True):
+            tally.add(part)
+    return tallies
 
 
 class LifeRunner:
@@ -141,7 +86,10 @@ class LifeRunner:
         self._window.load(np.unique(self._blocks[:runs]).tolist())
         for policy, tally in zip(self._policies, self.tallies, strict=True):
             start = time.perf_counter()
-            part = self._live(turn, policy, behind, use)
+            if self._plan.story.what_if.aug_1g and maps_at_1g(self._plan, turn.region, policy, behind, use):
+                part = live_at_1g(self._plan, turn)
+            else:
+                part = self._live(turn, policy, behind, use)
             part.folios = int(folios) if memory.backing.has_struct_page else 0
             self._window.scrub()
             part.model_seconds = time.perf_counter() - start
@@ -155,7 +103,7 @@ class LifeRunner:
         map_2m = refusal_causes(policy, facts, not scenario.features_off) == MAPPED_2M
         knobs = Knobs(
             INTERFACES.index(policy.name), what_if.batch_track, what_if.reset_pages, what_if.dynamic_pamt,
-            what_if.dynamic_pamt_fast_path,
+            what_if.dynamic_pamt_fast_path, what_if.promote,
         )  # fmt: skip
         life = start_life(window.tables, turn.region * REGION_PAGES, behind.pfn, use, map_2m, facts.folio_order, knobs)
         part = LifeTally(len(self._plan.story.phases))
@@ -242,7 +190,7 @@ class LifeRunner:
         census_region(life.tables, region * REGION_PAGES, False, census)
         if census[STRAY]:
             raise ModelError(f"region {region}: {census[STRAY]} leaves that the PAMT or ACCEPT denies")
-        tables = int(life.tables.td[TD_NEXT_SEPT]) - first_row
+        tables = int(life.tables.td[TD_NEXT_SEPT]) - first_row - int(life.state[FREED])
         frames = life.references.reshape(-1, ENTRIES_2M_PER_BLOCK) > 0
         frames[life.tables.slot[self._plan.memory.platform.control_block]] = False
         held = int(frames.sum()) if self._plan.story.what_if.dynamic_pamt else 0

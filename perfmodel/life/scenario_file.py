@@ -1,7 +1,7 @@
 """Scenario files: a guest, what-if knobs and a chain of phases, in TOML."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -19,6 +19,13 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes
     ----------
+    flush : {"every-page", "first-page", "none"}
+        What AUG's wrapper flushes of a page that it maps: all of it (RFC v5), its first 4K (as applied in 2026), or
+        nothing, as SEPT.ADD's then, because CLFLUSH_BEFORE_ALLOC is honoured.
+    host_clear : bool
+        guest_memfd clears a page that it gives for the first time, though ACCEPT zeroes it.
+    pfn_check : {"none", "pfn-valid", "convertible"}
+        What the wrappers of ADD and AUG ask about each 4K PFN that they map.
     dynamic_pamt : bool
     dynamic_pamt_fast_path : bool
         A reference is taken by atomic_inc_not_zero before the global lock is.
@@ -26,12 +33,32 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tdx_quirk_reset_paddr clears what a TD gives back (X86_BUG_TDX_PW_MCE).
     batch_track : bool
         One TRACK and one kick for all leaves of a request instead of one a leaf.
+    promote : bool
+        KVM merges a 2M range by PROMOTE after a conversion back to private.
+    aug_1g : bool
+        A hypothetical module takes AUG and ACCEPT at 1G: a bound, see :mod:`perfmodel.life.at_1g`.
     """
 
+    flush: Literal["every-page", "first-page", "none"] = "every-page"
+    host_clear: bool = True
+    pfn_check: Literal["none", "pfn-valid", "convertible"] = "none"
     dynamic_pamt: bool = False
     dynamic_pamt_fast_path: bool = True
     reset_pages: bool = False
     batch_track: bool = False
+    promote: bool = False
+    aug_1g: bool = False
+
+    def alternatives(self) -> list[tuple[str, bool | str]]:
+        """Return each other value of each knob, in the order of the knobs; none of a knob without effect."""
+        accepted = {knob: get_args(kind) or (False, True) for knob, kind in get_type_hints(type(self)).items()}
+        idle = () if self.dynamic_pamt else ("dynamic_pamt_fast_path",)
+        return [
+            (knob, value)
+            for knob, values in accepted.items()
+            for value in values
+            if knob not in idle and value != getattr(self, knob)
+        ]
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,7 +117,9 @@ def _accepted(message: str) -> str:
         keys = {kind.__struct_config__.tag: ", ".join(kind.__struct_fields__) for kind in get_args(AnyPhase)}
         return "accepted beside kind are " + "; ".join(f"{kind}: {named}" for kind, named in keys.items())
     if "what_if" in message:
-        return f"accepted are {', '.join(WhatIf.__struct_fields__)}, true or false"
+        return "accepted are " + ", ".join(
+            f"{knob} ({' | '.join(get_args(kind)) or 'true | false'})" for knob, kind in get_type_hints(WhatIf).items()
+        )
     return "accepted at the top are schema, [guest], [what_if] and [[phase]]"
 
 
@@ -99,6 +128,8 @@ def _scenario(given: dict[str, Any], folder: Path) -> Scenario:
     for key in given:
         if key not in fields:
             raise InputError(f"guest.{key}: accepted are {', '.join(fields)}")
+    if "flush_first_page_only" in given:
+        raise InputError("guest.flush_first_page_only: accepted is flush = 'first-page' in [what_if]")
     values = dict(given)
     for key in ("interfaces", "features_off"):
         if key in values:

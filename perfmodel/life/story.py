@@ -6,17 +6,19 @@ import msgspec
 
 from perfmodel._version import __version__
 from perfmodel.accounting import memory_use
-from perfmodel.costs import Ledger, Price, ledger, price_many
-from perfmodel.life.pricing import priced_phase
-from perfmodel.life.runner import FRAMES_4K, HUGE_LEAVES, LEAVES, SEPT_PAGES, LifeRunner, LifeTally, Plan
+from perfmodel.costs import Price, ledger, price_many
+from perfmodel.life.at_1g import leaves_1g
+from perfmodel.life.plan import FRAMES_4K, HUGE_LEAVES, LEAVES, SEPT_PAGES, LifeTally, Plan
+from perfmodel.life.pricing import priced_phase, total_ledger
+from perfmodel.life.runner import run_life
+from perfmodel.life.savings import Saving, count_runs, nth_of, savings_of
 from perfmodel.life.scenario_file import Story
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.policies import POLICIES
 from perfmodel.policies.contract import Policy
-from perfmodel.recognition import merge_alike, region_turns
 from perfmodel.result import Cost, Leaves, ParametersId
 from perfmodel.scenario import able_interfaces
-from perfmodel.workers import Progress, run_regions, thread_count
+from perfmodel.workers import Progress
 
 LIFE_SCHEMA = "perfmodel/life/1"
 _FOLIO_ORDERS = {"hugetlb-1g": 18, "hugetlb-2m": 9}
@@ -40,6 +42,7 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What there is at the end of a phase, and the memory that it takes."""
 
     leaves: Leaves
+    leaves_1g: int
     sept_pages: int
     host_table_pages: int
     memory_bytes: Memory
@@ -57,7 +60,7 @@ class PhaseRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LifeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One interface: its phases and their sum."""
+    """One interface: its phases, their sum, and what each knob would save of it where that was asked for."""
 
     interface: str
     phases: list[PhaseRow]
@@ -65,6 +68,7 @@ class LifeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
     surviving_2m_share: float
     model_seconds: float
+    savings: list[Saving]
 
 
 class LifeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +80,7 @@ class LifeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     parameters: ParametersId
     name: str
     scenario: dict[str, Any]
-    what_if: dict[str, bool]
+    what_if: dict[str, bool | str]
     rows: list[LifeRow]
     notes: dict[str, Any]
 
@@ -88,6 +92,7 @@ def live(
     threads: int | None = None,
     progress: Progress | None = None,
     every_region: bool = False,
+    savings: bool = False,
 ) -> LifeResult:
     """Take a TD through all phases of ``story`` under each of its interfaces.
 
@@ -98,6 +103,8 @@ def live(
         Default: the default preset.
     threads, progress, every_region
         As in :func:`perfmodel.comparison.compare`.
+    savings : bool
+        Run the story again for each knob, and say what it would save.
 
     Raises
     ------
@@ -109,18 +116,12 @@ def live(
     memory = plan.memory
     names = able_interfaces(story.scenario.interfaces, memory.backing.has_struct_page, story.scenario.backing)
     policies = [POLICIES[name] for name in names]
-    turns = region_turns(memory)
-    runners = run_regions(
-        lambda: LifeRunner(plan, policies),
-        turns if every_region else merge_alike(turns, plan.kind),
-        thread_count(memory, threads), sum(1 for _ in memory.layout.regions()), progress,
-    )  # fmt: skip
-    rows = []
-    for at, policy in enumerate(policies):
-        tally = LifeTally(len(story.phases))
-        for runner in runners:
-            tally.add(runner.tallies[at])
-        rows.append(_row(plan, policy, tally, parameters))
+    first = nth_of(progress, 0, count_runs(plan)) if savings else progress
+    tallies = run_life(plan, policies, threads, first, every_region)
+    saved: list[list[Saving]] = [[] for _ in policies]
+    if savings:
+        saved = savings_of(plan, policies, tallies, parameters, threads, progress, every_region)
+    rows = [_row(plan, *one, parameters) for one in zip(policies, tallies, saved, strict=True)]
     return LifeResult(
         version=__version__, seed=memory.scenario.seed,
         parameters=ParametersId(parameters.name, parameters.sha256), name=story.name,
@@ -129,30 +130,36 @@ def live(
     )  # fmt: skip
 
 
-def _row(plan: Plan, policy: Policy, tally: LifeTally, parameters: ParameterSet) -> LifeRow:
+def _row(
+    plan: Plan, policy: Policy, tally: LifeTally, saved: list[Saving], parameters: ParameterSet
+) -> LifeRow:  # fmt: skip
     counters = [priced_phase(plan, policy, tally, number) for number in range(len(plan.story.phases))]
     ledgers = [ledger(one) for one in counters]
-    total = Ledger({})
-    for one in ledgers:
-        total = total + one
-    prices = price_many([*ledgers, total], parameters, seed=plan.memory.scenario.seed)
+    prices = price_many([*ledgers, total_ledger(ledgers)], parameters, seed=plan.memory.scenario.seed)
     phases = [
-        PhaseRow(phase.title, phase.kind, counted, _cost(price), price.total_ns / 1e9, _standing(plan, standing))
+        PhaseRow(
+            phase.title,
+            phase.kind,
+            counted,
+            _cost(price),
+            price.total_ns / 1e9,
+            _standing(plan, standing, leaves_1g(phase, tally.at_1g)),
+        )
         for phase, counted, price, standing in zip(
             plan.story.phases, counters, prices[:-1], tally.standing.tolist(), strict=True
         )
     ]
     whole = _cost(prices[-1])
-    return LifeRow(policy.name, phases, whole, whole.total / 1e9, _surviving(phases), tally.model_seconds)
+    return LifeRow(policy.name, phases, whole, whole.total / 1e9, _surviving(phases), tally.model_seconds, saved)
 
 
 def _cost(price: Price) -> Cost:
     return Cost(price.total_ns, price.low_ns, price.high_ns, price.by_stage_ns)
 
 
-def _standing(plan: Plan, counts: list[int]) -> Standing:
+def _standing(plan: Plan, counts: list[int], at_1g: int) -> Standing:
     pages = counts[SEPT_PAGES]
-    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), pages, 2 * pages, _memory(plan, counts))
+    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), at_1g, pages, 2 * pages, _memory(plan, counts))
 
 
 def _memory(plan: Plan, counts: list[int]) -> Memory:

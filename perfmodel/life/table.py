@@ -17,15 +17,24 @@ _ROWS = {
     "TDH.MEM.SEPT.ADD": ("sept_add",),
     "TDH.MEM.PAGE.AUG at 4K": ("aug_4k",),
     "TDH.MEM.PAGE.AUG at 2M": ("aug_2m",),
-    "TDH.MEM.RANGE.BLOCK": ("block_4k", "block_2m"),
+    "TDH.MEM.PAGE.AUG at 1G": ("aug_1g",),
+    "TDH.MEM.RANGE.BLOCK": ("block_4k", "block_2m", "block_1g", "block_table"),
     "TDH.MEM.TRACK": ("mem_track",),
     "TDH.MEM.PAGE.DEMOTE": ("demote",),
-    "TDH.MEM.PAGE.REMOVE": ("remove_4k", "remove_2m"),
+    "TDH.MEM.PAGE.PROMOTE": ("promote",),
+    "TDH.MEM.PAGE.REMOVE": ("remove_4k", "remove_2m", "remove_1g"),
     "TDH.PHYMEM.PAGE.WBINVD": ("page_wbinvd",),
-    "TDH.PHYMEM.PAGE.RECLAIM": ("reclaim_4k", "reclaim_2m"),
+    "TDH.PHYMEM.PAGE.RECLAIM": ("reclaim_4k", "reclaim_2m", "reclaim_1g"),
     "TDH.PHYMEM.PAMT.ADD": ("pamt_add",),
     "TDH.PHYMEM.PAMT.REMOVE": ("pamt_remove",),
-    "TDG.MEM.PAGE.ACCEPT": ("accept_4k", "accept_2m", "accept_exit", "accept_size_mismatch", "accept_1g_invalid"),
+    "TDG.MEM.PAGE.ACCEPT": (
+        "accept_4k",
+        "accept_2m",
+        "accept_1g",
+        "accept_exit",
+        "accept_size_mismatch",
+        "accept_1g_invalid",
+    ),
     "#VE": ("virtualization_exception",),
     "vCPUs interrupted": ("kick",),
     "mmu_lock for write": ("write_lock",),
@@ -37,7 +46,7 @@ def print_life(result: LifeResult) -> None:
     """Print every interface's phases: calls, time with its interval, and what stands after each."""
     console = Console(width=None if Console().is_terminal else 160)
     today = msgspec.structs.asdict(WhatIf())
-    changed = [f"{name} {str(given).lower()}" for name, given in result.what_if.items() if given != today[name]]
+    changed = [f"{name} {_word(given)}" for name, given in result.what_if.items() if given != today[name]]
     console.print(
         f"{result.name}: {format_size(result.scenario['memory_bytes'])} guest, backing {result.scenario['backing']}, "
         f"guest {result.scenario['guest']}, vCPUs {result.scenario['vcpus']}, "
@@ -46,12 +55,37 @@ def print_life(result: LifeResult) -> None:
     )
     for row in result.rows:
         console.print(_table(row))
+        if row.savings:
+            console.print(_savings(row))
+            for one in row.savings:
+                if one.refused:
+                    console.print(f"{one.knob} refused: {one.refused}", highlight=False)
     console.print(
         f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
         f"seed {result.seed}, module {result.scenario['module']}"
         + "".join(f" + {name}" for name in result.scenario["module_features"]),
         highlight=False,
     )
+
+
+def _word(value: bool | str) -> str:
+    return value if isinstance(value, str) else str(value).lower()
+
+
+def _savings(row: LifeRow) -> Table:
+    table = Table(title=f"{row.interface}: what each knob alone would save; below 0 it costs")
+    table.add_column("knob")
+    table.add_column("now")
+    table.add_column("instead")
+    for title in ("saved", "interval", "share"):
+        table.add_column(title, justify="right")
+    for one in row.savings:
+        cells = ["refused", "", ""]
+        if one.ns is not None and one.share is not None:
+            value, low, high = (f"{ns / 1e9:.3g}" for ns in (one.ns.value, one.ns.low, one.ns.high))
+            cells = [f"{value} s", f"{low} to {high} s", f"{100 * one.share:.2f} %"]
+        table.add_row(one.knob, _word(one.now), _word(one.instead), *cells)
+    return table
 
 
 def _table(row: LifeRow) -> Table:
@@ -78,6 +112,7 @@ def _cells(phase: PhaseRow) -> dict[str, str]:
         "  interval": format_time(phase.ns.low / 1e9, phase.ns.high / 1e9),
         "leaves at 4K after it": f"{after.leaves.size_4k:,}",
         "leaves at 2M after it": f"{after.leaves.size_2m:,}",
+        "leaves at 1G after it": f"{after.leaves_1g:,}",
         "host table memory": f"{after.host_table_pages / 256:,.1f} MiB",
         "Dynamic PAMT": f"{after.memory_bytes.pamt_dynamic / (1 << 20):,.1f} MiB"
         if after.memory_bytes.pamt_dynamic

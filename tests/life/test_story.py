@@ -43,17 +43,17 @@ def conserve(row: LifeRow) -> None:
             assert (after.leaves.size_4k, after.leaves.size_2m, after.sept_pages) == (0, 0, 0)
             assert after.memory_bytes.pamt_dynamic == 0
             continue
-        assert after.leaves.size_2m == sums["aug_2m"] - sums["remove_2m"] - sums["demote"]
+        assert after.leaves.size_2m == sums["aug_2m"] - sums["remove_2m"] - sums["demote"] + sums["promote"]
         assert after.leaves.size_4k == (
-            sums["page_add"] + sums["aug_4k"] - sums["remove_4k"] + 512 * sums["demote"]
+            sums["page_add"] + sums["aug_4k"] - sums["remove_4k"] + 512 * (sums["demote"] - sums["promote"])
         )  # fmt: skip
-        assert after.sept_pages == sums["sept_add"] + sums["demote"]
+        assert after.sept_pages == sums["sept_add"] + sums["demote"] - sums["promote"]
         assert after.host_table_pages == 2 * after.sept_pages
-        assert sums["mem_track"] == sums["remove_4k"] + sums["remove_2m"] + sums["demote"]
+        assert sums["mem_track"] == sums["remove_4k"] + sums["remove_2m"] + sums["demote"] + sums["promote"]
         assert sums["td_exit"] == sums["vp_enter"] == sums["accept_exit"]
         references = sums["pamt_get"] - sums["pamt_put"]  # the pair of a DEMOTE comes with its references
         if references:
-            assert references + 512 * sums["demote"] == after.leaves.size_4k + after.sept_pages
+            assert references + 512 * (sums["demote"] - sums["promote"]) == after.leaves.size_4k + after.sept_pages
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,13 @@ def test_memory_of_a_guest_at_4k_and_at_2m(tmp_path: Path) -> None:
     assert (small.pamt_dynamic, huge.pamt_dynamic) == (8192 * (1024 + 3), 8192)  # and the S-EPT pages' own frames
     assert small.vmemmap == huge.vmemmap == 2 * (1 << 18) * 64
     assert small.vmemmap_with_hvo == 2 * 4096
+
+
+def test_a_life_that_promotes_conserves(tmp_path: Path) -> None:
+    one = story(tmp_path, LIFE.replace("reset_pages = true", "promote = true"))
+    strict = live(one).rows[0]
+    conserve(strict)
+    assert sum(phase.counters["promote"] for phase in strict.phases) > 0
 
 
 def test_threads_change_nothing(tmp_path: Path) -> None:
