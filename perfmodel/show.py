@@ -40,6 +40,7 @@ STAGE_TITLES = {
     "track": "MEM.TRACK",
     "kick": "kicking vCPUs",
     "demote": "PAGE.DEMOTE",
+    "promote": "PAGE.PROMOTE",
     "remove": "PAGE.REMOVE",
     "wbinvd": "PAGE.WBINVD",
     "reset": "clearing of removed pages",

@@ -87,6 +87,7 @@ STAGE_LOOKS = MappingProxyType(
         "block": Look("#e7cb94", "|*"),
         "track": Look("#f3e3bd", "-\\\\"),
         "demote": Look("#a5783c", "+o"),
+        "promote": Look("#cfa35f", "+*"),
         "remove": Look("#d9b26f", "x*"),
         "wbinvd": Look("#c49c5a", "o-"),
         "reclaim": Look("#f7edd8", "O|"),

@@ -70,7 +70,7 @@ def savings_of(
     runs = count_runs(plan)
     before = [total_ledger(life_ledgers(plan, *pair)) for pair in zip(policies, tallies, strict=True)]
     found: list[list[Saving]] = [[] for _ in policies]
-    run = 0
+    regions, run = sum(1 for _ in plan.memory.layout.regions()), 0
     for knob, value in changes:
         now = getattr(plan.story.what_if, knob)
         what_if = msgspec.structs.replace(plan.story.what_if, **{knob: value})
@@ -78,9 +78,12 @@ def savings_of(
         other = list(tallies)
         if knob not in PRICED:
             run += 1
+            part = nth_of(progress, run, runs)
             try:
-                other = run_life(changed, policies, threads, nth_of(progress, run, runs), every_region)
+                other = run_life(changed, policies, threads, part, every_region)
             except InputError as error:
+                if part:
+                    part(regions, regions)
                 for savings in found:
                     savings.append(Saving(knob, now, value, None, None, str(error)))
                 continue

@@ -394,10 +394,12 @@ def test_savings_are_valid_json(saved: LifeResult) -> None:
 
 def test_progress_counts_every_run() -> None:
     seen: list[tuple[int, int]] = []
-    live(story(memory="2GiB"), savings=True, progress=lambda done, total: seen.append((done, total)))
+    one = story(Boot(), Convert(), memory="2GiB")  # of which the last run, aug_1g, is refused
+    live(one, savings=True, progress=lambda done, total: seen.append((done, total)))
     runs = 1 + 5  # batch_track, promote, aug_1g, dynamic_pamt, reset_pages
     assert {total for _, total in seen} == {2 * runs}
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == 2 * runs
 
 
 # --- the file and the command
