@@ -117,11 +117,13 @@ def test_later_regions_may_miss_once_more() -> None:
     assert {side: int(tally.keyholes[side]) for side in expected} == expected
 
 
-@pytest.mark.parametrize("memory", ["12MiB", "3GiB"])
-@pytest.mark.parametrize("name", ["4k", "4k-random", "4k-prefault", "2m", "2m-drawn", "2m-prefault"])
+KINDS = [(name, memory) for name in ("4k", "4k-random", "4k-prefault", "2m", "2m-drawn", "2m-prefault")
+         for memory in ("12MiB", "3GiB") if (name, memory) != ("4k-prefault", "12MiB")]  # fmt: skip
+"""In 12 MiB, tables of a prefault at 4K are still mapped when the guest accepts: one miss less than in every other."""
+
+
+@pytest.mark.parametrize(("name", "memory"), KINDS)
 def test_one_range_of_each_kind_counts_as_every_range(name: str, memory: str) -> None:
-    if (name, memory) == ("4k-prefault", "12MiB"):
-        pytest.skip("so small that tables of the prefault are still mapped when the guest accepts")
     scenario = replace(CASES[name], memory=memory)
     tallies = {}
     for mode in ("periodic", "exact"):
