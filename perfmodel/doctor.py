@@ -64,7 +64,7 @@ def _package(name: str, purpose: str) -> Finding:
 def _cache() -> Finding:
     folder = cache_folder()
     cached = is_cached("populate.populate_region")
-    follows = "kernels start at once" if cached else "the first run compiles, about 15 s"
+    follows = "kernels start at once" if cached else "the first run compiles, about 20 s"
     return Finding("kernel cache", os.access(folder, os.W_OK), str(folder), follows)
 
 

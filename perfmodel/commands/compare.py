@@ -80,13 +80,14 @@ def _run_story(file: Path, given: dict[str, Any], savings: bool) -> None:
     story, parameters = load_story(file), build_parameters(given)
     with progress_bar("regions of 1 GiB", lambda: announce_compilation("convert.convert_region", 30)) as progress:
         result = live(story, parameters, progress=progress, savings=savings, **how)
+    _say_what_is_missing(story.scenario, result.scenario, [row.interface for row in result.rows], result.notes)
     if json_path != "-":
         print_life(result)
     write_json(json_path, to_json(result))
 
 
 def _announce() -> None:
-    announce_compilation("populate.populate_region", 15)
+    announce_compilation("populate.populate_region", 20)
 
 
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
@@ -115,6 +116,9 @@ def _say_what_is_missing(
         warn("vCPUs do not contend in this version: times are the sum over vCPUs, not the time that passes")
     if shares := notes.get("keyholes_estimated_share"):
         listed = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares.items())
-        warn(f"keyhole misses of pages that are no run are estimated from a sample ({listed}); --keyholes exact counts")
+        if scenario.guest == "touch-first":
+            warn(f"keyhole misses of a guest that touches first are estimated ({listed})")
+        else:
+            warn(f"keyhole misses of pages that are no run are estimated ({listed}); --keyholes exact counts them")
     for missing in notes.get("missing", ()):
         warn(f"host: {missing['file']}: {missing['reason']}: {missing['costs']}")

@@ -1,11 +1,14 @@
 """Run a story under each interface and price its phases."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from kernels.keyhole_populate import ESTIMATED
 from perfmodel._version import __version__
 from perfmodel.accounting import memory_use
+from perfmodel.backings.contract import RANGE_PAGES
 from perfmodel.costs import Price, ledger, price_many
 from perfmodel.life.at_1g import leaves_1g
 from perfmodel.life.plan import FRAMES_4K, HUGE_LEAVES, LEAVES, SEPT_PAGES, LifeTally, Plan
@@ -126,8 +129,19 @@ def live(
         version=__version__, seed=memory.scenario.seed,
         parameters=ParametersId(parameters.name, parameters.sha256), name=story.name,
         scenario=memory.scenario.describe(), what_if=msgspec.structs.asdict(story.what_if), rows=rows,
-        notes=memory.notes,
+        notes=memory.notes | _notes(names, tallies, rows),
     )  # fmt: skip
+
+
+def _notes(names: Sequence[str], tallies: Sequence[LifeTally], rows: Sequence[LifeRow]) -> dict[str, Any]:
+    """Say for which share of the booted pages the keyhole misses are estimates."""
+    shares = {}
+    for name, tally, row in zip(names, tallies, rows, strict=True):
+        booted = [phase.after.leaves for phase in row.phases if phase.kind == "boot"]
+        pages = sum(leaves.size_4k + RANGE_PAGES * leaves.size_2m for leaves in booted)
+        if pages and (estimated := int(tally.keyholes[:, ESTIMATED].sum())):
+            shares[name] = estimated / pages
+    return {"keyholes_estimated_share": shares} if shares else {}
 
 
 def _row(
@@ -165,10 +179,11 @@ def _standing(plan: Plan, counts: list[int], at_1g: int) -> Standing:
 def _memory(plan: Plan, counts: list[int]) -> Memory:
     """Account for the host memory behind ``counts``; the host is the TDMRs below the guest and its control pages."""
     backing, platform = plan.memory.backing, plan.memory.platform
+    tdmr_bytes = [tdmr.size for tdmr in platform.tdmrs]  # pages outside them are refused
     order = _FOLIO_ORDERS.get(backing.name, 0) if backing.has_struct_page else None
     plain, saving = (
         memory_use(
-            guest_bytes=plan.memory.layout.pages << 12, tdmr_bytes=[tdmr.size for tdmr in platform.tdmrs],
+            guest_bytes=min(plan.memory.layout.pages << 12, sum(tdmr_bytes)), tdmr_bytes=tdmr_bytes,
             sept_pages=counts[SEPT_PAGES], frames_4k=counts[FRAMES_4K], folio_order=order,
             dynamic_pamt=plan.story.what_if.dynamic_pamt, hvo=hvo,
         )

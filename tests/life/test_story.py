@@ -135,6 +135,12 @@ def test_a_life_that_promotes_conserves(tmp_path: Path) -> None:
     assert sum(phase.counters["promote"] for phase in strict.phases) > 0
 
 
+def test_estimated_keyholes_are_said(tmp_path: Path) -> None:
+    text = 'memory = "64MiB"\ninterfaces = ["pfn"]\nguest = "{}"\n' + phases('kind = "boot"')
+    assert live(story(tmp_path, text.format("linux-lazy"))).notes == {}
+    assert live(story(tmp_path, text.format("touch-first"))).notes == {"keyholes_estimated_share": {"pfn": 1.0}}
+
+
 def test_threads_change_nothing(tmp_path: Path) -> None:
     one = story(tmp_path, LIFE)
     assert content(live(one, threads=1)) == content(live(one, threads=2))
