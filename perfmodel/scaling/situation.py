@@ -81,10 +81,15 @@ def describe(
     page_wise = touches and scenario.order == "sequential" and not touched_2m
     options = replace(options or PathOptions(), touch_first=touches, page_wise=page_wise)
     extras = Extras(
-        failed_call=failed_call_ns(prices), failed_accept=prices["accept_1g_invalid"], dram_line=costs.dram_line,
-        poll=prices.stage("td_exit", "kvm_fault"), pamt_get=prices["pamt_get"], pamt_lock=prices["pamt_lock"], pamt_add=prices["pamt_add"],
+        failed_call=failed_call_ns(prices),
+        failed_accept=prices["accept_1g_invalid"],
+        dram_line=costs.dram_line,
+        poll=prices.stage("td_exit", "kvm_fault"),
+        pamt_get=prices["pamt_get"],
+        pamt_lock=prices["pamt_lock"],
+        pamt_add=prices["pamt_add"],
         remote_line=_remote_line_ns(scenario, prices),
-    )  # fmt: skip
+    )
     change = None
     if workload != "populate" or touched_2m:
         change = change_services(scenario, mix, prices, "split" if touched_2m else workload, reset_pages)
