@@ -43,8 +43,6 @@ def _execute_locks(sim, thread, pc, op, now):
 
 @step
 def _execute_rest(sim, thread, pc, op, now):
-    if op == _STREAM:
-        return begin_stream(sim, thread, pc, now)
     if op == _STREAM_END:
         return end_stream(sim, thread, pc, now)
     if op == _TAKE:
@@ -101,6 +99,9 @@ def advance(sim, units):
             done = _execute_locks(sim, thread, pc, op, now)
         elif op == _RESUME:
             resume(sim, thread, now)
+            continue
+        elif op == _STREAM:
+            begin_stream(sim, thread, pc, now)
             continue
         elif op == _LAND:
             land(sim, thread, pc, now)

@@ -21,6 +21,8 @@ class Simulation(NamedTuple):
         Fields of each thread, then its registers. n is at most THREADS.
     events : ndarray of int64, shape (2 * leaves,)
         Tournament tree over ``time << THREAD_BITS | thread``; see ``events.py``.
+    stream_ends : ndarray of int64, shape (2 * nodes, 2 * leaves)
+        The same over ``end << THREAD_BITS | thread`` for each class of streams, in the time of its clock.
     resources : ndarray of int64, shape (m, RESOURCE_FIELDS)
         Cache lines, locks and servers; registers hold rows of it.
     tds : ndarray of int64, shape (t, TD_FIELDS)
@@ -39,6 +41,7 @@ class Simulation(NamedTuple):
     script: np.ndarray
     threads: np.ndarray
     events: np.ndarray
+    stream_ends: np.ndarray
     resources: np.ndarray
     tds: np.ndarray
     tally: np.ndarray
@@ -60,21 +63,23 @@ the operation takes effect; what the operation says; step to go on at when it fa
 STEP_FIELDS = 6
 
 (PC, TD, NODE, RANDOM, STARTED, INSIDE, EPOCH, AWAY, SAVED_PC, REMAINING, NEXT, WANTS, GRANTED, BLOCKED_AT, STREAMS,
- STREAMS_FAR, DEMAND, DEMAND_FAR, STREAM_BEGAN, STREAM_OWN, SLOWED, TAKEN, CHOSEN,
- KICK_PENDING) = range(24)  # fmt: skip
+ STREAM_LEFT, DEMAND, DEMAND_FAR, STREAM_BEGAN, STREAM_OWN, TAKEN, CHOSEN,
+ KICK_PENDING) = range(23)  # fmt: skip
 """Fields of a thread. AWAY: it was interrupted, and takes up SAVED_PC again in REMAINING ps, or -1 where it waits.
-STREAMS, STREAMS_FAR: servers through which it moves bytes, -1 for none, the shares of them that it asks for, when it
-began, how long it takes alone, and how many times as long now. TAKEN: units of its stripe that it has taken. CHOSEN:
-what its choices so far leave over, in 1 / ONE. KICK_PENDING: an interrupt waits until it has entered."""
+STREAMS: class of the stream that it moves, -1 for none; STREAM_LEFT: own time that an interrupt left of it; the shares
+of the servers that it asks for; when it began, and how long it takes alone. TAKEN: units of its stripe that it has
+taken. CHOSEN: what its choices so far leave over, in 1 / ONE. KICK_PENDING: an interrupt waits until it has entered."""
 REGISTERS = 24
 """Column of the first register."""
 
 FREE_AT, OWNER, STATE, HOST_PRIORITY, HEAD, TAIL, OCCUPIED, LOAD = range(8)
 HELD_SINCE = LOAD
+CLASS_CLOCK, CLASS_READ_AT = STATE, FREE_AT
 """Fields of a resource: when its queue is served; the thread that has the line, -1 for none yet; readers of a lock, or
 EXCLUSIVE, or the state of a table; whether a host call failed on it; first and last waiting thread, -1 for none; time
 for which it was in use; what the streams through a server ask for, in ONE of it, or since when one thread has a
-lock."""
+lock. The first rows are the nodes' memories, then the links into them; of both CLASS_CLOCK runs as slow as their
+streams do, and was read at CLASS_READ_AT."""
 RESOURCE_FIELDS = 8
 
 OUTSIDE, ENTERING, IN_GUEST = 0, 1, 2

@@ -35,12 +35,14 @@ from kernels.queueing.layout import (
     STEP_ELSE,
     STEP_LINE,
     STEP_LOCK,
+    STREAMS,
     TD,
     TD_EPOCH,
     TD_THREADS,
 )
 from kernels.queueing.lines import use_line
 from kernels.queueing.locks import NOT_YET
+from kernels.queueing.streams import continue_stream, pause_stream
 from kernels.queueing.untimed import proceed
 
 
@@ -81,11 +83,13 @@ def _leave(sim, thread, time):
 
 
 @step
-def _interrupt(sim, thread, arrives):
+def _interrupt(sim, thread, now, arrives):
     """Break off what a thread inside does."""
     sim.threads[thread, SAVED_PC] = sim.threads[thread, PC]
     due = event_time(sim, thread)
     sim.threads[thread, REMAINING] = max(due - arrives, 0) if due < FOREVER else NOT_YET
+    if sim.threads[thread, STREAMS] >= 0:
+        pause_stream(sim, thread, now, arrives)
     _leave(sim, thread, arrives)
 
 
@@ -105,7 +109,7 @@ def kick(sim, thread, now):
             if inside == ENTERING:
                 sim.threads[other, KICK_PENDING] = 1
             else:
-                _interrupt(sim, other, now + sent * sim.settings[IPI_SEND] + sim.settings[IPI_DELIVERY])
+                _interrupt(sim, other, now, now + sent * sim.settings[IPI_SEND] + sim.settings[IPI_DELIVERY])
     if sent == 0:
         return now
     sim.tds[td, PENDING] = sent
@@ -157,6 +161,8 @@ def resume(sim, thread, now):
     if sim.threads[thread, GRANTED]:
         sim.threads[thread, GRANTED] = 0
         proceed(sim, thread, now)
+    elif sim.threads[thread, STREAMS] >= 0:
+        continue_stream(sim, thread, now)
     elif remaining >= 0:
         schedule(sim, thread, now + remaining)
     else:

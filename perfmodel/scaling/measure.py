@@ -11,7 +11,8 @@ from kernels.queueing.engine import FINISHED, advance
 from kernels.queueing.layout import Simulation
 from perfmodel.errors import ModelError
 
-_LEAST_BATCHES, _MOST_BATCHES = 10, 200
+_LEAST_BATCHES, _MOST_BATCHES = 6, 40
+_MOST_DOUBLINGS = 5
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def run_until_steady(
     warm_up, batch : int
         Units of work.
     precision : float
-        Half width of the interval over the mean: Student's t, pages over time as a ratio estimate of the batches.
+        Half width of the interval over the mean. Batches are made longer as long as it is not reached.
     batches : int, optional
         Run so many, whatever the precision.
 
@@ -63,21 +64,19 @@ def run_until_steady(
     ModelError
         Every thread waits for another.
     """
-    from scipy import stats
-
     _advance(sim, int(sim.totals[q.UNITS]) + warm_up)
     before = [field.copy() for field in (sim.tally, sim.calls, sim.totals, sim.latency, sim.resources[:, q.OCCUPIED])]
     ends = [(int(sim.totals[q.NOW]), int(sim.totals[q.PAGES]))]
-    half_width = math.inf
+    half_width, doublings = math.inf, 0
     while len(ends) <= (batches or _MOST_BATCHES):
         _advance(sim, int(sim.totals[q.UNITS]) + batch)
         ends.append((int(sim.totals[q.NOW]), int(sim.totals[q.PAGES])))
         if len(ends) > 2:
-            times, pages = np.diff(np.array(ends, np.float64), axis=0).T
-            scatter = (pages - pages.sum() / times.sum() * times).std(ddof=1) / math.sqrt(times.size)
-            half_width = float(stats.t.ppf(0.975, times.size - 1) * scatter / pages.mean())
+            half_width = _half_width(ends)
         if batches is None and len(ends) > _LEAST_BATCHES and half_width <= precision:
             break
+        if batches is None and len(ends) > _MOST_BATCHES and doublings < _MOST_DOUBLINGS:
+            ends, batch, doublings = ends[::2], 2 * batch, doublings + 1  # short batches are not independent
     tally, calls, totals, latency, occupied = (
         now - then
         for now, then in zip(
@@ -88,6 +87,15 @@ def run_until_steady(
         int(totals[q.NOW]) / 1e12, int(totals[q.UNITS]), int(totals[q.PAGES]), half_width, tally, calls, totals,
         latency, occupied,
     )  # fmt: skip
+
+
+def _half_width(ends: list[tuple[int, int]]) -> float:
+    """Return the half width of the 95 % interval of pages over time: a ratio estimate, by Student's t."""
+    from scipy import stats
+
+    times, pages = np.diff(np.array(ends, np.float64), axis=0).T
+    scatter = (pages - pages.sum() / times.sum() * times).std(ddof=1) / math.sqrt(times.size)
+    return float(stats.t.ppf(0.975, times.size - 1) * scatter / pages.mean())
 
 
 def _advance(sim: Simulation, units: int) -> None:

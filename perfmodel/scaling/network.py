@@ -84,6 +84,8 @@ class Description:
     order : {"sequential", "random", "striped"}
         Which unit of memory comes next: the guest's next, one anywhere in it, or the next of the vCPU's own stripe.
     kinds : tuple of Kind
+    rare_kinds : float
+        How many times as long a page takes on average with the kinds that are too rare to be simulated.
     change : ChangeServices, optional
         For workloads other than populating.
     together : bool
@@ -105,6 +107,7 @@ class Description:
     costs: Costs
     extras: Extras
     options: PathOptions = field(default_factory=PathOptions)
+    rare_kinds: float = 1.0
     change: ChangeServices | None = None
     together: bool = True
     spread: Spread = "exponential"
@@ -228,7 +231,7 @@ def build(d: Description) -> Simulation:
     shared = 2 * d.nodes + 2
     threads = d.vcpus * d.tds
     sim = make_simulation(
-        script.assemble(), threads, REGISTERS, shared + d.tds * per_td, d.tds, len(Call), d.spread, d.seed
+        script.assemble(), threads, REGISTERS, shared + d.tds * per_td, d.nodes, d.tds, len(Call), d.spread, d.seed
     )
     _settle(sim, d, starts.kicked, gibs, ranges)
     for td in range(d.tds):
@@ -285,7 +288,7 @@ def _begin(sim: Simulation, d: Description, starts: Starts) -> None:
     """Start each thread at a time of its own within one turn, those that populate at 4K in the middle of a range."""
     draw = np.random.default_rng([0xBE61, d.seed])
     populates = {"working": starts.populate, "inside": starts.inside, "halted": -1, "ticking": starts.tick}
-    spread_ns = {"ticking": d.costs.tick_period}.get(d.state, 20_000.0)
+    spread_ns = d.costs.tick_period if d.state == "ticking" else d.kinds[0].services.total
     for thread in range(sim.threads.shape[0]):
         first = thread % d.vcpus == 0
         step = populates["working" if first else d.state]

@@ -18,6 +18,8 @@ from perfmodel.scaling.registers import Register as Reg
 PERCENTILES = (50, 90, 99, 99.9)
 _SATURATED = 0.85
 _NOMINAL_UNITS = 1024
+_LEAST_CHUNKS = 4
+_BRIEF = 4
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,22 @@ class Point:
         return self.cycle_ns / self.service_ns
 
 
-def simulate(d: Description, precision: float = 0.01, batches: int | None = None) -> Point:
-    """Simulate ``d`` until its throughput is known to ``precision``, or for so many batches."""
+def simulate(d: Description, precision: float = 0.01, brief: bool = False) -> Point:
+    """Simulate ``d`` until its throughput is known to ``precision``, or only briefly, to some per cent."""
     sim = build(d)
     workers = _workers(d)
-    measured = run_until_steady(sim, *_run_lengths(d, workers), precision, batches)
+    warm_up, batch = _run_lengths(d, workers)
+    if brief:
+        measured = run_until_steady(sim, -(-warm_up // _BRIEF), -(-batch // _BRIEF), precision, 4)
+    else:
+        measured = run_until_steady(sim, warm_up, batch, precision)
     return _point(d, sim, measured, workers)
 
 
 def _run_lengths(d: Description, workers: int) -> tuple[int, int]:
     """Return the units to run before anything is measured, and those of a batch.
 
-    A batch of kinds that take different times has every thread go through a chunk of each.
+    Where kinds take different times, every thread goes through all of them in a batch.
     """
     if d.workload != "populate" and d.change is not None:
         batch = max(d.change.leaves // d.vcpus, 16) if d.state == "inside" else d.change.leaves
@@ -93,8 +99,8 @@ def _run_lengths(d: Description, workers: int) -> tuple[int, int]:
     if len(d.kinds) == 1:
         return 24 * workers + 512, max(1024, 32 * workers)
     units_per_chunk = sum(kind.share * CHUNK_PAGES / kind.services.pages for kind in d.kinds)
-    batch = math.ceil(max(workers, 8) * units_per_chunk / min(kind.share for kind in d.kinds))
-    return batch, batch
+    chunks = max(workers, _LEAST_CHUNKS) / min(kind.share for kind in d.kinds)
+    return math.ceil(chunks * units_per_chunk), math.ceil(chunks * units_per_chunk)
 
 
 def _workers(d: Description) -> int:
@@ -112,7 +118,7 @@ def _point(d: Description, sim: Simulation, m: Measured, workers: int) -> Point:
     worst = max(utilisation, key=utilisation.__getitem__, default="none")
     return Point(
         units_per_s=m.units / m.seconds,
-        pages_per_s=m.pages / m.seconds,
+        pages_per_s=m.pages / m.seconds / d.rare_kinds,
         cycle_ns=cycle,
         service_ns=service,
         wasted_ns=wasted,

@@ -11,6 +11,7 @@ from kernels.queueing.layout import (
     FOREVER,
     HEAD,
     LATENCY_BINS,
+    NODES,
     ONE,
     OWNER,
     RANDOM,
@@ -18,7 +19,6 @@ from kernels.queueing.layout import (
     RESOURCE_FIELDS,
     SETTINGS,
     STREAMS,
-    STREAMS_FAR,
     TAIL,
     TALLY_FIELDS,
     TD_FIELDS,
@@ -37,6 +37,7 @@ def make_simulation(
     threads: int,
     registers: int,
     resources: int,
+    nodes: int = 1,
     tds: int = 1,
     calls: int = 1,
     spread: Spread = "none",
@@ -47,31 +48,34 @@ def make_simulation(
     Parameters
     ----------
     script : ndarray of int64, shape (steps, STEP_FIELDS)
-    threads, registers, resources, tds, calls : int
+    threads, registers, resources, nodes, tds, calls : int
     spread : {"none", "exponential"}
         Distribution of every piece of work around its mean.
     seed : int
         Of the threads' random numbers.
     """
     leaves = 1 << max(threads - 1, 0).bit_length()
-    numbers = np.arange(leaves, dtype=np.int64)
+    never = FOREVER << THREAD_BITS | np.arange(leaves, dtype=np.int64)
     events = np.empty(2 * leaves, np.int64)
-    events[leaves:] = FOREVER << THREAD_BITS | numbers
+    events[leaves:] = never
     for node in range(leaves - 1, 0, -1):
-        events[node] = min(events[2 * node], events[2 * node + 1])
+        events[node] = events[2 * node]
     fields = np.zeros((threads, REGISTERS + registers), np.int64)
     fields[:, REGISTERS:] = -1
-    fields[:, [STREAMS, STREAMS_FAR]] = -1
+    fields[:, STREAMS] = -1
     draw = np.random.default_rng([0x5C4E, seed])
     fields[:, RANDOM] = draw.integers(0, 1 << RANDOM_BITS, threads)
     fields[:, CHOSEN] = draw.integers(0, ONE, threads)
     rows = np.zeros((resources, RESOURCE_FIELDS), np.int64)
     rows[:, [OWNER, HEAD, TAIL]] = -1
+    settings = np.zeros(SETTINGS, np.int64)
+    settings[NODES] = nodes
     return Simulation(
-        script=script, threads=fields, events=events, resources=rows, tds=np.zeros((tds, TD_FIELDS), np.int64),
+        script=script, threads=fields, events=events,
+        stream_ends=np.tile(events, (2 * nodes, 1)), resources=rows, tds=np.zeros((tds, TD_FIELDS), np.int64),
         tally=np.zeros((registers, TALLY_FIELDS), np.int64), calls=np.zeros(calls, np.int64),
         totals=np.zeros(TOTALS, np.int64), latency=np.zeros(LATENCY_BINS, np.int64), spread=_quantiles(spread),
-        settings=np.zeros(SETTINGS, np.int64),
+        settings=settings,
     )  # fmt: skip
 
 

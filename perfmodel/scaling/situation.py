@@ -18,6 +18,8 @@ CONTENTION_PARAMETERS = (*COST_NAMES, "dram_read_remote", "kick_look")
 """Parameters without a unit of work: what meeting other vCPUs costs."""
 
 RANGE_PAGES = 512
+_RARE = 0.05
+"""Share of a guest's ranges below which a kind is priced but not simulated."""
 _FOLIOS_PER_GIB = {"hugetlb-1g": 1, "hugetlb-2m": 512, "thp": 512, "pfnmap": 0}
 _FAILED_CALL = {"keyhole_hit": 8, "locked_operation": 9, "module_instruction": 2500}
 """A call that finds the tree lock taken: maps, locked instructions and instructions, facts of TDX module 1.5.01
@@ -90,18 +92,20 @@ def describe(
         pamt_add=prices["pamt_add"],
         remote_line=_remote_line_ns(scenario, prices),
     )
+    kinds, rare_kinds = _kinds(scenario, mix, prices)
     change = None
     if workload != "populate" or touched_2m:
         change = change_services(scenario, mix, prices, "split" if touched_2m else workload, reset_pages)
     return Description(
         workload=workload, state=scenario.vcpu_state, vcpus=scenario.vcpus, tds=scenario.tds,  # type: ignore[arg-type]
         nodes=scenario.nodes, placement=scenario.placement,  # type: ignore[arg-type]
-        gibs=max(-(-scenario.memory_bytes >> 30), 1), order=scenario.order, kinds=_kinds(scenario, mix, prices),
-        costs=costs, extras=extras, options=options, change=change, seed=scenario.seed,
+        gibs=max(-(-scenario.memory_bytes >> 30), 1), order=scenario.order, kinds=kinds,
+        rare_kinds=rare_kinds, costs=costs, extras=extras, options=options, change=change, seed=scenario.seed,
     )  # fmt: skip
 
 
-def _kinds(scenario: Scenario, mix: Mix, prices: Prices) -> tuple[Kind, ...]:
+def _kinds(scenario: Scenario, mix: Mix, prices: Prices) -> tuple[tuple[Kind, ...], float]:
+    """Return the kinds of chunks worth simulating, and what the others add to the mean time of a page."""
     ranges_4k = mix.pages_4k / RANGE_PAGES
     total = mix.ranges_2m + ranges_4k
     if not total:
@@ -112,8 +116,12 @@ def _kinds(scenario: Scenario, mix: Mix, prices: Prices) -> tuple[Kind, ...]:
         if ranges:
             counters = counters_of_a_gib(scenario.guest, level, scenario.levels, scenario.flush_first_page_only)
             services = replace(fault_services(prices, counters, level), folios=folios)
-            kinds.append(Kind(ranges / total, services, whole))
-    return tuple(kinds)
+            kinds.append((Kind(ranges / total, services, whole), prices.of(counters, tuple(counters))))
+    kept = [(kind, gib_ns) for kind, gib_ns in kinds if kind.share >= _RARE]
+    share = sum(kind.share for kind, _ in kept)
+    mean_ns = sum(kind.share * gib_ns for kind, gib_ns in kinds)
+    kept_ns = sum(kind.share * gib_ns for kind, gib_ns in kept) / share
+    return tuple(replace(kind, share=kind.share / share) for kind, _ in kept), mean_ns / kept_ns
 
 
 def failed_call_ns(prices: Prices) -> float:
