@@ -20,6 +20,7 @@ from perfmodel.costs import (
     work_rows,
 )
 from perfmodel.parameters import default_parameters, load_parameters
+from perfmodel.scaling.situation import CONTENTION_PARAMETERS
 
 COUNTERS = {
     "td_exit",
@@ -223,10 +224,10 @@ def test_counters_are_exactly_those_a_run_gives() -> None:
     assert not COUNTERS & LIFE
 
 
-def test_every_unit_has_one_parameter_and_every_parameter_one_unit() -> None:
+def test_every_parameter_prices_a_unit_of_work_or_what_meeting_others_costs() -> None:
     names = [parameter.name for parameter in default_parameters()]
     assert len(names) == len(set(names))
-    assert set(names) == {row.unit for row in work_rows()}
+    assert set(names) == {row.unit for row in work_rows()} | set(CONTENTION_PARAMETERS)
 
 
 def test_every_stage_is_used_and_no_row_stands_twice() -> None:
