@@ -9,6 +9,7 @@ from kernels.keyhole_calls import GUEST_MISSES, HOST_MISSES
 from kernels.keyhole_populate import ESTIMATED
 from perfmodel._version import __version__
 from perfmodel.costs import Ledger, Price, cost_ratio, ledger, price_many
+from perfmodel.life.pricing import kick_counters
 from perfmodel.memory import GuestMemory
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.platform import static_pamt_bytes
@@ -161,7 +162,7 @@ def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool, o
     n = {c.name.lower(): int(tally.counts[c]) for c in k.Counter if c != k.Counter.EXISTING_TABLE}
     n |= {c.name.lower(): int(tally.counts[c]) for c in _LATER if tally.counts[c]}
     if "kick" in n:
-        n["kick"] *= others
+        n |= kick_counters(n["kick"], others + 1, others)
     flushed_2m = n["aug_2m"] * (1 if flush_first_page_only else _FLUSHED_BY_2M)
     augs = n["aug_4k"] + n["aug_2m"]
     n |= {

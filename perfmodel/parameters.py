@@ -22,7 +22,7 @@ import numpy.typing as npt
 from perfmodel.errors import InputError
 
 Unit = Literal["cycles", "ns"]
-Distribution = Literal["loguniform", "uniform", "logtriangular", "fixed"]
+Distribution = Literal["loguniform", "uniform", "logtriangular", "lognormal", "fixed"]
 Confidence = Literal["A", "B", "C", "D", "U", "I"]
 
 DEFAULT_PRESET = "spr-8480p"
@@ -42,6 +42,7 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Confidence
     meaning: str
     source: str
+    sigma: float | None = None
 
 
 class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +63,7 @@ class ParameterChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     distribution: Distribution | None = None
     confidence: Confidence | None = None
     source: str | None = None
+    sigma: float | None = None
 
 
 class _Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
