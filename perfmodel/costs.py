@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from perfmodel.draws import log_draws
 from perfmodel.parameters import ParameterSet
 
 PopulateStage = Literal[
@@ -211,9 +212,20 @@ def unit_matrix(ledgers: Sequence[Ledger], names: Sequence[str]) -> npt.NDArray[
 def sample_costs(
     ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Total cost in ns of each ledger under each parameter sample, shape (samples, ledgers)."""
-    units = unit_matrix(ledgers, parameters.names).sum(axis=1)
-    return np.asarray(parameters.sample_ns(samples, seed) @ units.T)
+    """Total cost in ns of each ledger under each parameter sample, shape (samples, ledgers).
+
+    A calibrated set knows totals better than prices, so there the logarithm of a cost is drawn, to first order in those
+    of its prices, with what the host and each stage may be off by: the same draws for all ledgers.
+    """
+    units = unit_matrix(ledgers, parameters.names)
+    if parameters.joint is None:
+        return np.asarray(parameters.sample_ns(samples, seed) @ units.sum(axis=1).T)
+    parts = units * parameters.values_ns()
+    total = parts.sum(axis=(1, 2))
+    share = parts / np.where(total > 0, total, 1.0)[:, None, None]
+    rows = [ALL_STAGES.index(stage) for stage in stages_of(ledgers)]
+    prices, stages = log_draws(parameters.parameters, parameters.joint, len(ALL_STAGES), samples, seed)
+    return np.asarray(total * np.exp(prices @ share.sum(axis=1).T + stages[:, rows] @ share.sum(axis=2).T))
 
 
 def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0) -> list[Price]:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.calibration.design import Design
-from perfmodel.calibration.settings import log_deviations, settings
+from perfmodel.calibration.settings import settings
+from perfmodel.draws import log_deviation
 from perfmodel.errors import InputError
 from perfmodel.parameters import ParameterSet
 
@@ -103,7 +104,7 @@ class Problem:
         """
         extra = settings().extra
         names = prior.names + tuple(one.name for one in extra)
-        deviation = np.array([*log_deviations(prior), *(one.deviation for one in extra)])
+        deviation = np.array([*map(log_deviation, prior.parameters), *(one.deviation for one in extra)])
         limits = np.log([(p.low, p.high) for p in prior.parameters] + [(one.low, one.high) for one in extra])
         values = [p.value for p in prior.parameters] + [one.value for one in extra]
         chosen = tuple(settings().free if free is None else free)

@@ -166,6 +166,28 @@ def load_observations(path: Path) -> tuple[Observation, ...]:
     return parse_observations(text, str(path))
 
 
+def gather(files: Sequence[Path], only: bool) -> tuple[Observation, ...]:
+    """Return the public rows, unless ``only``, and those of ``files``.
+
+    Raises
+    ------
+    InputError
+        An id stands in two places, or there is nothing to read.
+    """
+    if only and not files:
+        raise InputError("only: accepted with one file of observations or more")
+    rows = () if only else built_in()
+    for path in files:
+        known = {one.id for one in rows}
+        for one in (more := load_observations(path)):
+            if one.id in known:
+                raise InputError(
+                    f"{path}: row {one.row}, column 'id', value {one.id!r}: accepted is an id that is not in use yet"
+                )
+        rows = (*rows, *more)
+    return rows
+
+
 def parse_observations(text: str, name: str) -> tuple[Observation, ...]:
     """Read ``text``, the content of a file called ``name``; see :func:`load_observations`."""
     reader = csv.DictReader(io.StringIO(text), strict=True)
@@ -216,7 +238,7 @@ def _observation(row: int, cells: dict[str, str]) -> Observation:
 
     if not cell["id"]:
         raise _CellError(row, "id", "", "is a name")
-    role = one_of("role", ROLES, "held-out")
+    role = one_of("role", ROLES, "fit")
     plain = {key: cell[key] for key in ("id", "minus", "source", "url", "date", "note")}
     plain |= {key: cell[key] or cell["id"] for key in ("fold", "host")}
     if role not in EXPRESSED:

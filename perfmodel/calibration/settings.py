@@ -5,10 +5,6 @@ import math
 from importlib import resources
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
-
-from perfmodel.parameters import Parameter, ParameterSet
 
 
 class Extra(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,21 +42,3 @@ def settings() -> Settings:
     """Return what the file says."""
     text = (resources.files("perfmodel") / "data" / "calibration.toml").read_bytes()
     return msgspec.toml.decode(text, type=Settings)
-
-
-def log_deviation(parameter: Parameter) -> float:
-    """Return the standard deviation of the logarithm of a parameter under its distribution; 0 if it is fixed."""
-    low, high, value = parameter.low, parameter.high, parameter.value
-    if parameter.distribution == "fixed" or low == high:
-        return 0.0
-    if parameter.distribution == "lognormal":
-        return parameter.sigma or 0.0
-    a, b, c = math.log(low), math.log(high), math.log(value)
-    if parameter.distribution == "logtriangular":
-        return math.sqrt((a * a + b * b + c * c - a * b - a * c - b * c) / 18)
-    return (b - a) / math.sqrt(12)
-
-
-def log_deviations(parameters: ParameterSet) -> npt.NDArray[np.float64]:
-    """Return `log_deviation` of all prices, shape (n,)."""
-    return np.array([log_deviation(parameter) for parameter in parameters.parameters])

@@ -76,6 +76,8 @@ PARAMETER_OPTIONS = [
     click.option("--preset", metavar="NAME", help="Processor whose parameters to use; 'perfmodel params' lists them. "
                  "[default: spr-8480p]"),
     click.option("--params", type=_FILE, metavar="FILE", help="TOML file with parameters of your own."),
+    click.option("--uncalibrated", is_flag=True,
+                 help="Start from the priors, without what was fitted to public measurements."),
     click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter. Repeatable."),
 ]  # fmt: skip
 
@@ -112,7 +114,8 @@ def build_parameters(given: dict[str, Any]) -> "ParameterSet":
     """Return the parameters of the given option values; takes them out of ``given``."""
     from perfmodel.parameters import DEFAULT_PRESET, load_parameters
 
-    return load_parameters(given.pop("preset") or DEFAULT_PRESET, given.pop("params"), tuple(given.pop("overrides")))
+    preset, calibrated = given.pop("preset") or DEFAULT_PRESET, not given.pop("uncalibrated")
+    return load_parameters(preset, given.pop("params"), tuple(given.pop("overrides")), calibrated)
 
 
 def _feature_off(text: str) -> str:
