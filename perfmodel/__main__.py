@@ -14,6 +14,7 @@ from perfmodel.commands.doctor import doctor_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
+from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
 from perfmodel.commands.validate import validate_command
 from perfmodel.errors import InputError, ModelError
@@ -40,6 +41,7 @@ for command in (
     steady_command,
     calibrate_command,
     validate_command,
+    sensitivity_command,
     conform_command,
     doctor_command,
 ):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.calibration.observations import EXPRESSED, Observation
+from perfmodel.calibration.observations import ROLES, Observation
 from perfmodel.calibration.operations import Counted, count, not_a_time
 from perfmodel.calibration.settings import settings
 from perfmodel.costs import ALL_STAGES, ledger
@@ -73,7 +73,7 @@ def build_design(
     progress : callable, optional
         Called with rows counted and in all.
     """
-    times = [one for one in observations if one.role in EXPRESSED and one.is_time]
+    times = [one for one in observations if one.role not in ROLES[-2:] and one.is_time]
     counted = []
     for done, one in enumerate(times):
         counted.append(count(one))

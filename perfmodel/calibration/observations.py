@@ -33,6 +33,9 @@ ROLES = ("fit", "held-out", "report", "input", "prior", "outside", "never", "not
 SCORED = ("fit", "held-out")
 EXPRESSED = ROLES[:-2]
 
+ASKED = ("both", "candidate")
+"""Roles of questions: results that may be measured too, and what is only worth measuring."""
+
 OPERATIONS = (
     "populate", "touch", "grant", "shared-fault", "convert", "shutdown-removal", "shutdown-reclaim", "measure",
     "pamt-get", "pamt-put", "clear", "initial-image", "clflush-before-alloc",
@@ -188,8 +191,11 @@ def gather(files: Sequence[Path], only: bool) -> tuple[Observation, ...]:
     return rows
 
 
-def parse_observations(text: str, name: str) -> tuple[Observation, ...]:
-    """Read ``text``, the content of a file called ``name``; see :func:`load_observations`."""
+def parse_observations(text: str, name: str, asked: bool = False) -> tuple[Observation, ...]:
+    """Read ``text``, the content of a file called ``name``; see :func:`load_observations`.
+
+    With ``asked`` rows are questions, of other roles and without values.
+    """
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
         header = reader.fieldnames or []
@@ -197,9 +203,9 @@ def parse_observations(text: str, name: str) -> tuple[Observation, ...]:
             if column not in COLUMNS or header.count(column) > 1:
                 raise InputError(f"{name}: row 1, column {column!r}: accepted, each once, are {', '.join(COLUMNS)}")
         for column in REQUIRED:
-            if column not in header:
+            if column not in header and not (asked and column == "value"):
                 raise InputError(f"{name}: row 1: column {column!r} is missing; needed are {', '.join(REQUIRED)}")
-        rows = [_observation(reader.line_num, cells) for cells in reader]
+        rows = [_observation(reader.line_num, cells, asked) for cells in reader]
         _check_together(rows)
     except (csv.Error, _CellError) as error:
         row = error.row if isinstance(error, _CellError) else reader.line_num
@@ -217,7 +223,7 @@ class _CellError(ValueError):
         self.row = row
 
 
-def _observation(row: int, cells: dict[str, str]) -> Observation:
+def _observation(row: int, cells: dict[str, str], asked: bool) -> Observation:
     if None in cells or None in cells.values():
         raise _CellError(row, "id", cells.get("id"), "are as many cells as the header has columns")
     cell = {column: (cells.get(column) or "").strip() for column in COLUMNS}
@@ -238,18 +244,18 @@ def _observation(row: int, cells: dict[str, str]) -> Observation:
 
     if not cell["id"]:
         raise _CellError(row, "id", "", "is a name")
-    role = one_of("role", ROLES, "fit")
+    role = one_of("role", ASKED if asked else ROLES, "fit")
     plain = {key: cell[key] for key in ("id", "minus", "source", "url", "date", "note")}
     plain |= {key: cell[key] or cell["id"] for key in ("fold", "host")}
-    if role not in EXPRESSED:
+    if role in ROLES[-2:]:
         return Observation(row=row, role=role, **plain)
     operation = one_of("operation", OPERATIONS)
     quantity = one_of("quantity", tuple(UNITS))
     units = [*UNITS[quantity], *(["cycles"] if quantity.startswith("time") else [])]
     unit = one_of("unit", units)
     tsc_ghz = number("tsc_ghz", 0.0, 0.1 if unit == "cycles" else 0.0, 10.0)
-    difference = role not in SCORED and cell["value"] in ("0", "0.0")
-    value = 0.0 if difference else number("value", math.nan, 1e-12, 1e30)
+    difference = role in EXPRESSED[2:] and cell["value"] in ("0", "0.0")
+    value = 0.0 if difference or asked else number("value", math.nan, 1e-12, 1e30)
     vcpus = int(_whole(row, cell, "vcpus", 1, 1, 1024))
     return Observation(
         row=row, role=role, operation=operation, page_size=one_of("page_size", ("4K", "2M"), "4K"),
