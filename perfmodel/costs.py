@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.draws import log_draws
+from perfmodel.draws import cost_factors
 from perfmodel.parameters import ParameterSet
 
 PopulateStage = Literal[
@@ -214,18 +214,16 @@ def sample_costs(
 ) -> npt.NDArray[np.float64]:
     """Total cost in ns of each ledger under each parameter sample, shape (samples, ledgers).
 
-    A calibrated set knows totals better than prices, so there the logarithm of a cost is drawn, to first order in those
-    of its prices, with what the host and each stage may be off by: the same draws for all ledgers.
+    With a calibrated set the draws are factors of mean 1, correlated as the calibration says, with what the host and
+    each stage may be off by: the same for all ledgers, so that less work never costs more.
     """
     units = unit_matrix(ledgers, parameters.names)
     if parameters.joint is None:
         return np.asarray(parameters.sample_ns(samples, seed) @ units.sum(axis=1).T)
-    parts = units * parameters.values_ns()
-    total = parts.sum(axis=(1, 2))
-    share = parts / np.where(total > 0, total, 1.0)[:, None, None]
     rows = [ALL_STAGES.index(stage) for stage in stages_of(ledgers)]
-    prices, stages = log_draws(parameters.parameters, parameters.joint, len(ALL_STAGES), samples, seed)
-    return np.asarray(total * np.exp(prices @ share.sum(axis=1).T + stages[:, rows] @ share.sum(axis=2).T))
+    prices, stages = cost_factors(parameters.parameters, parameters.joint, len(ALL_STAGES), samples, seed)
+    parts = units * parameters.values_ns()
+    return np.stack([((prices @ one.T) * stages[:, rows]).sum(axis=1) for one in parts], axis=1)
 
 
 def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0) -> list[Price]:

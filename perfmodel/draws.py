@@ -30,24 +30,27 @@ def normal_quantile(u: Floats) -> Floats:
     return np.asarray(_inverse_cdf(np.clip(u, _EDGE, 1 - _EDGE)), np.float64)
 
 
-def correlate(uniform: Floats, names: Sequence[str], joint: "Joint") -> Floats:
-    """Give the rows of ``uniform`` whose names are in ``joint`` its correlation, by a Gaussian copula.
+def correlate(normal: Floats, names: Sequence[str], joint: "Joint") -> Floats:
+    """Give the rows of ``normal`` whose names are in ``joint`` its correlation.
 
     Parameters
     ----------
-    uniform : ndarray of float64, shape (names, samples)
+    normal : ndarray of float64, shape (names, samples)
+        Independent standard normal draws.
     names : sequence of str
+        Names in ``joint`` that are not among them are left out.
     joint : Joint
 
     Returns
     -------
     ndarray of float64, shape (names, samples)
-        Each row is still uniform.
+        Each row is still standard normal.
     """
-    rows = [list(names).index(name) for name in joint.names]
-    factor = np.linalg.cholesky(np.array(joint.correlation))
-    linked = uniform.copy()
-    linked[rows] = normal_cdf(factor @ normal_quantile(uniform[rows]))
+    present = [k for k, name in enumerate(joint.names) if name in names]
+    rows = [list(names).index(joint.names[k]) for k in present]
+    factor = np.linalg.cholesky(np.array(joint.correlation)[np.ix_(present, present)])
+    linked = normal.copy()
+    linked[rows] = factor @ normal[rows]
     return linked
 
 
@@ -93,10 +96,10 @@ def log_deviation(parameter: "Parameter") -> float:
     return (b - a) / math.sqrt(12)
 
 
-def log_draws(
+def cost_factors(
     parameters: "Sequence[Parameter]", joint: "Joint", stages: int, samples: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Draw by how much the logarithms of prices and of stages are off in a calibrated set.
+    """Draw by which factors prices and stages of a calibrated set are off; each has mean 1, as totals are what is known.
 
     Returns
     -------
@@ -105,12 +108,12 @@ def log_draws(
     stages : ndarray of float64, shape (samples, stages)
         The scale of the host, and what each stage is off by itself.
     """
-    names = [parameter.name for parameter in parameters]
     draws = np.random.default_rng(seed)
     normal = normal_quantile(draws.random((len(parameters), samples)))  # a price added last moves no other
-    rows = [names.index(name) for name in joint.names]
-    normal[rows] = np.linalg.cholesky(np.array(joint.correlation)) @ normal[rows]
+    normal = correlate(normal, [parameter.name for parameter in parameters], joint)
     deviation = np.array([log_deviation(parameter) for parameter in parameters])
     other = np.random.default_rng([_SCATTER_STREAM, seed])
     host = joint.host_scale * other.standard_normal((samples, 1))
-    return (deviation[:, None] * normal).T, host + joint.stage_scatter * other.standard_normal((samples, stages))
+    own = joint.stage_scatter * other.standard_normal((samples, stages))
+    spread = joint.host_scale**2 + joint.stage_scatter**2
+    return np.exp(deviation * normal.T - deviation**2 / 2), np.asarray(np.exp(host + own - spread / 2))

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.draws import correlate, quantile
+from perfmodel.draws import correlate, normal_cdf, normal_quantile, quantile
 from perfmodel.errors import InputError
 
 Unit = Literal["cycles", "ns"]
@@ -172,7 +172,7 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Prices drawn from their distributions, in ns, shape (samples, n); the same for the same seed."""
         draws = np.random.default_rng(seed).random((len(self.parameters), samples))  # one added last moves no other
         if self.joint is not None:
-            draws = correlate(draws, self.names, self.joint)
+            draws = normal_cdf(correlate(normal_quantile(draws), self.names, self.joint))
         columns = [quantile(parameter, draws[j]) for j, parameter in enumerate(self.parameters)]
         return np.column_stack(columns) * self._ns_per_unit()
 
@@ -394,6 +394,16 @@ def load_parameters(
         else:
             raise _unknown(key, [*known, *CLOCK_NAMES])
     return ParameterSet(f"{name}+set" if seen else name, parameters=tuple(known.values()), joint=joint, **clocks)
+
+
+def change_parameters(parameters: ParameterSet, changes: Mapping[str, ParameterChange]) -> ParameterSet:
+    """Return ``parameters`` with ``changes``; `InputError` for a name that does not exist or a value out of range."""
+    known = {parameter.name: parameter for parameter in parameters.parameters}
+    for name, change in changes.items():
+        if name not in known:
+            raise _unknown(name, known)
+        known[name] = _changed(known[name], change)
+    return msgspec.structs.replace(parameters, parameters=tuple(known.values()))
 
 
 @functools.cache

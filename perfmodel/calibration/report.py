@@ -34,6 +34,8 @@ class ValidatedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Predicted over measured; None where 0 was measured.
     difference : float
         Predicted less measured.
+    measured_ns : float or None
+        None where it is no time.
     role : {"fitted", "held out", "not scored"}
     left_out : LeftOutRow or None
         For fitted rows.
@@ -53,6 +55,7 @@ class ValidatedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
     ratio: float | None
     difference: float
+    measured_ns: float | None
     role: str
     left_out: LeftOutRow | None
     minus: str

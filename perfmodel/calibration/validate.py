@@ -132,23 +132,25 @@ def _row(
     one: Observation, measured_ns: float, predicted_ns: float, bounds: tuple[float, float], left_out: LeftOutRow | None
 ) -> ValidatedRow:
     measured = _own(one, measured_ns) if measured_ns else 0.0
-    return _describe(one, measured, _own(one, predicted_ns), _sorted(one, bounds), left_out)
+    return _describe(one, measured, _own(one, predicted_ns), _sorted(one, bounds), measured_ns, left_out)
 
 
 def _other(one: Observation) -> ValidatedRow:
     predicted = other_prediction(one)
-    return _describe(one, one.value, predicted, (predicted, predicted), None)
+    return _describe(one, one.value, predicted, (predicted, predicted), None, None)
 
 
 def _describe(
-    one: Observation, measured: float, predicted: float, bounds: tuple[float, float], left_out: LeftOutRow | None
-) -> ValidatedRow:
+    one: Observation, measured: float, predicted: float, bounds: tuple[float, float], measured_ns: float | None,
+    left_out: LeftOutRow | None,
+) -> ValidatedRow:  # fmt: skip
     role = "fitted" if left_out else "held out" if one.role in SCORED else "not scored"
     return ValidatedRow(
         id=one.id, fold=one.fold, host=one.host, operation=one.operation, quantity=one.quantity, unit=one.unit,
         measured=measured, predicted=predicted, low=bounds[0], high=bounds[1],
-        ratio=predicted / measured if measured else None, difference=predicted - measured, role=role,
-        left_out=left_out, minus=one.minus, note=one.note, source=one.source, url=one.url, date=one.date,
+        ratio=predicted / measured if measured else None, difference=predicted - measured,
+        measured_ns=measured_ns, role=role, left_out=left_out, minus=one.minus, note=one.note, source=one.source, url=one.url,
+        date=one.date,
     )  # fmt: skip
 
 

@@ -82,6 +82,9 @@ PARAMETER_OPTIONS = [
 ]  # fmt: skip
 
 RUN_OPTIONS = [
+    click.option("--generation", metavar="NAME",
+                 help="Kernel whose mapping rule and knobs to use, such as mainline-4k or hugepage-v3; "
+                 "docs/costs.md has them."),
     click.option("--threads", metavar="N", type=int, help="Threads; no result depends on it. [default: one a core]"),
     click.option("--every-region", is_flag=True,
                  help="Run regions of 1 GiB that are alike one by one too; no result depends on it."),
