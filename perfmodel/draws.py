@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from perfmodel.parameters import Joint, Parameter
+    from perfmodel.joint import Joint
+    from perfmodel.parameters import Parameter
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,7 +100,7 @@ def log_deviation(parameter: "Parameter") -> float:
 def cost_factors(
     parameters: "Sequence[Parameter]", joint: "Joint", stages: int, samples: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Draw by which factors prices and stages of a calibrated set are off; each has mean 1, as totals are what is known.
+    """Draw by which factors prices and stages of a calibrated set are off; each has mean 1, as totals are known best.
 
     Returns
     -------

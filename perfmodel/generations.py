@@ -72,9 +72,7 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         flush = self.what_if.get("flush", "every-page")
         if flush == "none":
             raise InputError(f"generation {self.name!r}: flush = 'none' is accepted with perfmodel run FILE")
-        return dataclasses.replace(
-            scenario, interfaces=(self.interface,), flush_first_page_only=flush == "first-page"
-        )
+        return dataclasses.replace(scenario, interfaces=(self.interface,), flush_first_page_only=flush == "first-page")
 
     def of_story(self, story: Story) -> Story:
         """Return ``story`` under this kernel: its interface, and its knobs in place of the story's."""
@@ -115,21 +113,20 @@ def parse_generation(text: bytes, name: str) -> Generation:
     try:
         found = msgspec.toml.decode(text, type=Generation)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"generation file {name!r}: {error}: accepted are {', '.join(_fields())}") from None
+        accepted = ", ".join(Generation.__struct_fields__)
+        raise InputError(f"generation file {name!r}: {error}: accepted are {accepted}") from None
     if found.name != name:
         raise InputError(f"generation file {name!r}: name {found.name!r}: accepted is the name of its file")
     if found.interface not in INTERFACES:
-        raise InputError(f"generation file {name!r}: interface {found.interface!r}: accepted are {', '.join(INTERFACES)}")
+        raise InputError(
+            f"generation file {name!r}: interface {found.interface!r}: accepted are {', '.join(INTERFACES)}"
+        )
     knobs = {knob: get_args(kind) or (False, True) for knob, kind in get_type_hints(WhatIf).items()}
     for knob, value in found.what_if.items():
         if knob not in knobs:
             raise InputError(f"generation file {name!r}: what_if.{knob}: accepted are {', '.join(knobs)}")
-        if value not in knobs[knob] or isinstance(value, int) != isinstance(knobs[knob][0], int):
+        if type(value) is not type(knobs[knob][0]) or value not in knobs[knob]:
             raise InputError(
                 f"generation file {name!r}: what_if.{knob} {value!r}: accepted are {', '.join(map(str, knobs[knob]))}"
             )
     return found
-
-
-def _fields() -> tuple[str, ...]:
-    return Generation.__struct_fields__

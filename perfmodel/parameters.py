@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from perfmodel.draws import correlate, normal_cdf, normal_quantile, quantile
 from perfmodel.errors import InputError
+from perfmodel.joint import Joint, check_joint
 
 Unit = Literal["cycles", "ns"]
 Distribution = Literal["loguniform", "uniform", "logtriangular", "lognormal", "fixed"]
@@ -45,27 +46,6 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meaning: str
     source: str
     sigma: float | None = None
-
-
-class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a calibration knows beyond each price alone.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Prices that were fitted.
-    correlation : tuple of tuple of float, shape (names, names)
-        Of their logarithms.
-    host_scale : float
-        Standard deviation of the logarithm of a scale that all costs of one host share.
-    stage_scatter : float
-        The same for what one stage of the model may be wrong by beyond its prices.
-    """
-
-    names: tuple[str, ...]
-    correlation: tuple[tuple[float, ...], ...]
-    host_scale: float
-    stage_scatter: float
 
 
 class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -369,7 +349,7 @@ def load_parameters(
     if file is not None:
         content = _read_user_file(Path(file))
         name = content.name or f"{name}+file"
-        joint = _checked_joint(content.joint, known) if content.joint else joint
+        joint = check_joint(content.joint, tuple(known)) if content.joint else joint
         for key in CLOCK_NAMES:
             if (value := getattr(content, key)) is not None:
                 clocks[key] = _number(key, value, _clock_text())
@@ -411,19 +391,3 @@ def _calibration() -> _UserFile:
     """``data/calibrated.toml``, which ``perfmodel calibrate`` has written."""
     text = (resources.files("perfmodel") / "data" / "calibrated.toml").read_bytes()
     return msgspec.toml.decode(text, type=_UserFile)
-
-
-def _checked_joint(joint: Joint, known: Mapping[str, Parameter]) -> Joint:
-    """Return ``joint`` if a set of parameters can have it."""
-    for name in joint.names:
-        if name not in known:
-            raise _unknown(name, known)
-    matrix = np.array([[*row] for row in joint.correlation if len(row) == len(joint.names)], dtype=np.float64)
-    square = matrix.shape == (len(joint.names), len(joint.names)) and len(set(joint.names)) == len(joint.names)
-    if not (square and np.isfinite(matrix).all() and np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), 1)
-            and np.linalg.eigvalsh(matrix)[0] > 0):  # fmt: skip
-        raise InputError("joint.correlation: accepted is a positive definite correlation matrix of joint.names")
-    for key in ("host_scale", "stage_scatter"):
-        if not 0 <= getattr(joint, key) <= _LARGEST_SIGMA:
-            raise InputError(f"joint.{key} = {getattr(joint, key)!r}: accepted is 0 to {_LARGEST_SIGMA:g}")
-    return joint

@@ -149,7 +149,7 @@ def _draw_ratios(axes: Axes, points: Sequence[Point], hosts: Sequence[str], max_
 
 
 def _name(row: ValidatedRow) -> str:
-    return f"{row.id} − {row.minus}  {row.operation}" if row.minus else f"{row.id}  {row.operation}"
+    return f"{row.id} - {row.minus}  {row.operation}" if row.minus else f"{row.id}  {row.operation}"
 
 
 def _seconds(seconds: float) -> str:

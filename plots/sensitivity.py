@@ -70,7 +70,9 @@ def _draw_map(axes: Axes, results: Sequence[ResultIndices], prices: Sequence[str
                     j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=8,
                     color="white" if share > _DARK else INK,
                 )  # fmt: skip
-    axes.set_xticks(range(len(results)), [result.id for result in results], rotation=35, ha="left", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(results)), [result.id for result in results], rotation=35, ha="left", rotation_mode="anchor"
+    )
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(prices)), prices)
     axes.tick_params(length=0, labelsize=8.5)

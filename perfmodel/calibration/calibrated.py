@@ -15,7 +15,8 @@ from perfmodel.calibration.folds import LeftOut, leave_one_out
 from perfmodel.calibration.intervals import choose_stage_scatter
 from perfmodel.calibration.observations import Observation
 from perfmodel.calibration.settings import settings
-from perfmodel.parameters import Joint, Parameter, ParameterSet, load_parameters
+from perfmodel.joint import Joint
+from perfmodel.parameters import Parameter, ParameterSet, load_parameters
 from perfmodel.workers import Progress
 
 CONSTRAINED = 0.8
@@ -69,7 +70,9 @@ class Calibration:
 
 def _fitted(price: Parameter, found: tuple[float, float], prior: str) -> Parameter:
     value, sigma = float(f"{math.exp(found[0]):.5g}"), float(f"{found[1]:.4g}")
-    source = f"perfmodel calibrate; before: {price.value:g} {price.unit}, {price.distribution} ({prior}): {price.source}"
+    source = (
+        f"perfmodel calibrate; before: {price.value:g} {price.unit}, {price.distribution} ({prior}): {price.source}"
+    )
     return msgspec.structs.replace(
         price, value=min(max(value, price.low), price.high), distribution="lognormal", sigma=sigma,
         confidence="F", source=source,

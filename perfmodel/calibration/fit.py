@@ -128,7 +128,7 @@ class Problem:
         """Return the predicted times of ``rows``, or of all; hosts without rows in the fit have scale 1."""
         design = self.design if rows is None else self.design.take(rows)
         scales = np.array([posterior.scale_of(one.host) for one in design.rows])
-        return scales * design.unscaled_ns(self.prices(posterior)).sum(axis=1)
+        return np.asarray(scales * design.unscaled_ns(self.prices(posterior)).sum(axis=1))
 
 
 def fit(problem: Problem, rows: Sequence[int], stage_scatter: float = 0.0) -> Posterior:
@@ -159,11 +159,9 @@ def fit(problem: Problem, rows: Sequence[int], stage_scatter: float = 0.0) -> Po
         model.residuals, model.start, model.jacobian, bounds=model.bounds, x_scale="jac", xtol=1e-12, ftol=1e-12
     )
     jacobian = model.jacobian(found.x)
-    covariance = np.linalg.inv(jacobian.T @ jacobian)
+    covariance: Floats = np.asarray(np.linalg.inv(jacobian.T @ jacobian), np.float64)
     shrunk = 1 - np.diag(covariance) / model.deviation**2
-    return Posterior(
-        problem.free, model.hosts, found.x, model.mean, model.deviation, covariance, float(shrunk.sum())
-    )
+    return Posterior(problem.free, model.hosts, found.x, model.mean, model.deviation, covariance, float(shrunk.sum()))
 
 
 class _Model:

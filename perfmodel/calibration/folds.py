@@ -62,7 +62,9 @@ def leave_one_out(problem: Problem, rows: Sequence[int]) -> LeftOut:
 
 def baseline_amounts(design: Design) -> Floats:
     """Return 4K pages and calls of each row, shape (2, rows), for one of what its quantity counts."""
-    amounts = np.array([[one.pages / one.per for one in design.counted], [one.calls / one.per for one in design.counted]])
+    amounts = np.array(
+        [[one.pages / one.per for one in design.counted], [one.calls / one.per for one in design.counted]]
+    )
     place = {one.id: i for i, one in enumerate(design.rows)}
     plain = amounts.copy()
     for i, one in enumerate(design.rows):
@@ -74,4 +76,4 @@ def baseline_amounts(design: Design) -> Floats:
 def baseline_costs(design: Design, rows: Sequence[int]) -> Floats:
     """Return the cost in ns of a 4K page and of a call that fit ``rows`` best in the logarithm, shape (2,)."""
     chosen = list(rows)
-    return np.exp(np.log(design.measured_ns[chosen] / baseline_amounts(design)[:, chosen]).mean(axis=1))
+    return np.asarray(np.exp(np.log(design.measured_ns[chosen] / baseline_amounts(design)[:, chosen]).mean(axis=1)))

@@ -15,7 +15,8 @@ from perfmodel.calibration.design import Design
 from perfmodel.calibration.questions import RATIO_OF
 from perfmodel.calibration.settings import settings
 from perfmodel.draws import log_deviation
-from perfmodel.parameters import Joint, ParameterSet
+from perfmodel.joint import Joint
+from perfmodel.parameters import ParameterSet
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,10 +8,11 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import get_args, get_type_hints
+from types import MappingProxyType
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -22,8 +23,8 @@ from perfmodel.sizes import parse_size
 
 COLUMNS = (
     "id", "role", "fold", "host", "operation", "page_size", "memory", "request_pages", "vcpus", "inside", "covers",
-    "leaves_out", "knobs", "core_ghz", "tsc_ghz", "quantity", "value", "unit", "error", "minus", "source", "url", "date",
-    "note",
+    "leaves_out", "knobs", "core_ghz", "tsc_ghz", "quantity", "value", "unit", "error", "minus", "source", "url",
+    "date", "note",
 )  # fmt: skip
 REQUIRED = ("id", "operation", "memory", "quantity", "value", "unit")
 
@@ -42,10 +43,13 @@ OPERATIONS = (
 )  # fmt: skip
 """What was timed; :mod:`perfmodel.calibration.operations` counts each."""
 
-UNITS = {
-    **dict.fromkeys(
-        ("time", "time-per-page", "time-per-2m", "time-per-fault"), {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
-    ),
+_NS = MappingProxyType({"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9})
+
+UNITS: dict[str, Mapping[str, float]] = {
+    "time": _NS,
+    "time-per-page": _NS,
+    "time-per-2m": _NS,
+    "time-per-fault": _NS,
     "faults": {"count": 1.0},
     "bandwidth": {"GB/s": 1.0},
     "size": {"MB": 1.0},
@@ -245,7 +249,7 @@ def _observation(row: int, cells: dict[str, str], asked: bool) -> Observation:
     if not cell["id"]:
         raise _CellError(row, "id", "", "is a name")
     role = one_of("role", ASKED if asked else ROLES, "fit")
-    plain = {key: cell[key] for key in ("id", "minus", "source", "url", "date", "note")}
+    plain: dict[str, Any] = {key: cell[key] for key in ("id", "minus", "source", "url", "date", "note")}
     plain |= {key: cell[key] or cell["id"] for key in ("fold", "host")}
     if role in ROLES[-2:]:
         return Observation(row=row, role=role, **plain)
@@ -261,8 +265,9 @@ def _observation(row: int, cells: dict[str, str], asked: bool) -> Observation:
         row=row, role=role, operation=operation, page_size=one_of("page_size", ("4K", "2M"), "4K"),
         memory_bytes=_memory(row, cell["memory"], operation),
         request_pages=_whole(row, cell, "request_pages", 512, 1, 512), vcpus=vcpus,
-        inside=_whole(row, cell, "inside", 0, 0, vcpus - 1), stages=_stages(row, cell), knobs=_knobs(row, cell["knobs"]),
-        core_ghz=number("core_ghz", DEFAULT_GHZ, 0.1, 10.0), tsc_ghz=tsc_ghz, quantity=quantity, value=value, unit=unit,
+        inside=_whole(row, cell, "inside", 0, 0, vcpus - 1), stages=_stages(row, cell),
+        knobs=_knobs(row, cell["knobs"]), core_ghz=number("core_ghz", DEFAULT_GHZ, 0.1, 10.0), tsc_ghz=tsc_ghz,
+        quantity=quantity, value=value, unit=unit,
         error=number("error", DEFAULT_ERROR, 0.0, 2.0), **plain,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ Counts come from running the guest of the observation, never from its value; a c
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from perfmodel.calibration.observations import Observation
@@ -14,7 +14,6 @@ from perfmodel.life.plan import Plan
 from perfmodel.life.pricing import kick_counters, priced_phase
 from perfmodel.life.runner import run_life
 from perfmodel.life.scenario_file import Story, WhatIf
-from perfmodel.parameters import default_parameters
 from perfmodel.policies import POLICIES
 from perfmodel.scenario import Scenario
 
@@ -34,7 +33,6 @@ _CALLS = {
     "pamt": ("pamt_get", "pamt_put", "pamt_add", "pamt_remove"),
 }
 """Calls by the stage that an interval has to cover for them to be in it."""
-
 
 
 class Counted(NamedTuple):
@@ -185,8 +183,8 @@ def _run(
     and of 2M for 2M mappings.
     """
     interface = "page-4k" if page_size == "4K" else "pfn"
-    backing = {"4K": {"backing": "order0", "block_shares": {10: 1.0}}, "2M": {"backing": "hugetlb-2m"}}[page_size]
-    scenario = Scenario(memory=memory_bytes, interfaces=(interface,), vcpus=vcpus, **backing)
+    backing, blocks = ("order0", {10: 1.0}) if page_size == "4K" else ("hugetlb-2m", {})
+    scenario = Scenario(memory=memory_bytes, interfaces=(interface,), vcpus=vcpus, backing=backing, block_shares=blocks)
     plan = Plan.of(Story(name="observation", scenario=scenario, what_if=what_if, phases=tuple(phases)))
     policy = POLICIES[interface]
     tally = run_life(plan, [policy])[0]
@@ -200,13 +198,3 @@ def not_a_time(one: Observation, counted: Counted) -> float:
     if one.quantity == "size":
         return one.memory_bytes / (1 << 20)
     return float(WhatIf().flush == "none")  # the model's today flushes always, as if no platform had the bit
-
-
-def names_of(observations: Iterable[Observation]) -> tuple[str, ...]:
-    """Return the ids of ``observations``."""
-    return tuple(one.id for one in observations)
-
-
-def parameter_names() -> tuple[str, ...]:
-    """Return the names of the model's prices, in their order."""
-    return tuple(parameter.name for parameter in default_parameters())

@@ -143,8 +143,8 @@ def print_sensitivity(result: Sensitivity) -> None:
         table.add_row(f"{max(len(one.indices) - _SHOWN, 0)} others", "", f"{rest:.2f}", "", "")
         console.print(table)
     console.print(_measured(result))
-    for one in result.measurements:
-        console.print(f"{one.id}: {one.what}", highlight=False)
+    for measurement in result.measurements:
+        console.print(f"{measurement.id}: {measurement.what}", highlight=False)
     console.print(
         f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
         f"seed {result.seed}",
@@ -154,8 +154,10 @@ def print_sensitivity(result: Sensitivity) -> None:
 
 def _measured(result: Sensitivity) -> Table:
     answers = [gain.answer for gain in result.measurements[0].gains]
-    table = Table(title="What to measure on a machine with TDX: share of each answer's standard deviation that it takes "
-                  "away there; mean over the answers that it does not measure itself")  # fmt: skip
+    table = Table(
+        title="What to measure on a machine with TDX: share of each answer's standard deviation that it takes away "
+        "there; mean over the answers that it does not measure itself"
+    )
     table.add_column("measure")
     table.add_column("mean", justify="right")
     for answer in answers:

@@ -109,7 +109,8 @@ def _others(rows: Sequence[ValidatedRow]) -> Table:
 def _print_summary(console: Console, summary: Summary) -> None:
     console.print(
         f"{summary.rows} rows in {summary.folds} folds; {summary.free_parameters} free parameters and "
-        f"{summary.host_scales} host scales, all with priors, of which the data take up {summary.effective_parameters:.1f}",
+        f"{summary.host_scales} host scales, all with priors, of which the data take up "
+        f"{summary.effective_parameters:.1f}",
         highlight=False,
     )
     for name, errors in (
@@ -128,7 +129,9 @@ def _print_summary(console: Console, summary: Summary) -> None:
         ("held out", coverage.held_out),
     ):
         if share is not None:
-            console.print(f"within their {100 * coverage.level:.0f} % intervals, {name}: {100 * share:.0f} %", highlight=False)
+            console.print(
+                f"within their {100 * coverage.level:.0f} % intervals, {name}: {100 * share:.0f} %", highlight=False
+            )
 
 
 def _errors(errors: Errors) -> str:

@@ -149,8 +149,8 @@ def _describe(
         id=one.id, fold=one.fold, host=one.host, operation=one.operation, quantity=one.quantity, unit=one.unit,
         measured=measured, predicted=predicted, low=bounds[0], high=bounds[1],
         ratio=predicted / measured if measured else None, difference=predicted - measured,
-        measured_ns=measured_ns, role=role, left_out=left_out, minus=one.minus, note=one.note, source=one.source, url=one.url,
-        date=one.date,
+        measured_ns=measured_ns, role=role, left_out=left_out, minus=one.minus, note=one.note, source=one.source,
+        url=one.url, date=one.date,
     )  # fmt: skip
 
 

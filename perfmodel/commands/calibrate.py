@@ -10,11 +10,21 @@ from perfmodel.commands.output import announce_compilation, check_writable, prog
 
 
 @click.command("calibrate")
-@click.option("--observations", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
-              help="CSV of observations to fit beside the public ones; its rows of role fit count. Repeatable.")
+@click.option(
+    "--observations",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="CSV of observations to fit beside the public ones; its rows of role fit count. Repeatable.",
+)
 @click.option("--only", is_flag=True, help="Leave the public observations out.")
-@click.option("--free", multiple=True, metavar="NAME",
-              help="A price that may move, instead of the usual ones; docs/costs.md lists these. Repeatable.")
+@click.option(
+    "--free",
+    multiple=True,
+    metavar="NAME",
+    help="A price that may move, instead of the usual ones; docs/costs.md lists these. Repeatable.",
+)
 @add_options(PARAMETER_OPTIONS)
 @click.option("-o", "--output", metavar="FILE", help="Write the fitted set as a file for --params; - for stdout.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for stdout.")

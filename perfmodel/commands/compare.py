@@ -75,14 +75,16 @@ def _run_story(file: Path, given: dict[str, Any], savings: bool) -> None:
             raise InputError(f"{option.replace('_', '-')}: {file} describes the guest; accepted is one or the other")
     name = given.pop("generation")
     how, json_path = _take_run_options(given)
+    from perfmodel.generations import load_generation
     from perfmodel.life.scenario_file import load_story
     from perfmodel.life.story import live, to_json
     from perfmodel.life.table import print_life
 
     story, parameters = load_story(file), build_parameters(given)
     if name is not None:
-        generation = _generation(name)
+        generation = load_generation(name)
         story, parameters = generation.of_story(story), generation.of_parameters(parameters)
+        _say_whether_measured(generation)
     with progress_bar("regions of 1 GiB", lambda: announce_compilation("convert.convert_region", 30)) as progress:
         result = live(story, parameters, progress=progress, savings=savings, **how)
     _say_what_is_missing(story.scenario, result.scenario, [row.interface for row in result.rows], result.notes)
@@ -96,23 +98,21 @@ def _announce() -> None:
 
 
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
+    from perfmodel.generations import load_generation
+
     name = given.pop("generation")
     how, json_path = _take_run_options(given)
     scenario, parameters = build_scenario(given), build_parameters(given)
     if name is not None:
-        generation = _generation(name)
+        generation = load_generation(name)
         scenario, parameters = generation.of_scenario(scenario), generation.of_parameters(parameters)
+        _say_whether_measured(generation)
     return scenario, parameters, how, json_path
 
 
-def _generation(name: str) -> "Generation":
-    """Return a kernel generation, and say so if nobody has measured it."""
-    from perfmodel.generations import load_generation
-
-    generation = load_generation(name)
+def _say_whether_measured(generation: "Generation") -> None:
     if not generation.is_validated:
-        warn(f"generation {name}: {generation.note}")
-    return generation
+        warn(f"generation {generation.name}: {generation.note}")
 
 
 def _take_run_options(given: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

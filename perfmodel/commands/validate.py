@@ -12,11 +12,20 @@ FAILED = 1
 
 
 @click.command("validate")
-@click.option("--observations", type=click.Path(path_type=Path), metavar="FILE",
-              help="CSV of observations to hold the model against instead of the public ones; docs/costs.md has the columns.")
+@click.option(
+    "--observations",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV of observations to hold the model against instead of the public ones; docs/costs.md has the columns.",
+)
 @add_options(PARAMETER_OPTIONS)
-@click.option("--max-ratio", default=2.0, show_default=True, metavar="X",
-              help="A scored row further off than this, either way, fails the check: exit status 1.")
+@click.option(
+    "--max-ratio",
+    default=2.0,
+    show_default=True,
+    metavar="X",
+    help="A scored row further off than this, either way, fails the check: exit status 1.",
+)
 @click.option("--sources", is_flag=True, help="Also print where each row comes from.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for stdout.")
 def validate_command(
