@@ -1,4 +1,4 @@
-"""How wrong a prediction can be: by its parameters, its host, the model, and the measurement it will be held against.
+"""How wrong a prediction can be: its parameters, its host, the model, and the measurement it will be held against.
 
 Four parts add up in the logarithm: what the fit leaves open of the free prices and of known hosts' scales; the priors of
 all other prices; the scale of a host that was not in the fit; and what any one stage of the model may be off by, the
