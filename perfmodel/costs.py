@@ -57,7 +57,7 @@ LifeStage = Literal[
 Stage = PopulateStage | LifeStage
 
 STAGES: tuple[str, ...] = get_args(PopulateStage)
-"""Stages in the order of a fault; docs/cost-model.md says from where to where each one is counted."""
+"""Stages in the order of a fault; docs/costs.md says from where to where each one is counted."""
 
 LIFE_STAGES: tuple[str, ...] = get_args(LifeStage)
 """Stages that only the rest of a TD's life has: building, converting, splitting, removing, reclaiming."""

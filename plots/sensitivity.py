@@ -95,4 +95,4 @@ def _draw_gains(axes: Axes, result: Sensitivity) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1.15 * max(gains))
     axes.set_title("What one measurement would say", fontweight="bold")
-    axes.set_xlabel("standard deviation taken from the other answers, mean, %")
+    axes.set_xlabel("standard deviation taken from the other answers, %")

@@ -107,12 +107,13 @@ def _others(rows: Sequence[ValidatedRow]) -> Table:
 
 
 def _print_summary(console: Console, summary: Summary) -> None:
-    console.print(
-        f"{summary.rows} rows in {summary.folds} folds; {summary.free_parameters} free parameters and "
-        f"{summary.host_scales} host scales, all with priors, of which the data take up "
-        f"{summary.effective_parameters:.1f}",
-        highlight=False,
+    moved = (
+        f"{summary.free_parameters} free parameters and {summary.host_scales} host scales, all with priors, of which the "
+        f"data take up {summary.effective_parameters:.1f}"
+        if summary.free_parameters
+        else "nothing fitted"
     )
+    console.print(f"{summary.rows} rows in {summary.folds} folds; {moved}", highlight=False)
     for name, errors in (
         ("in sample", summary.in_sample),
         ("left out", summary.left_out),

@@ -179,7 +179,7 @@ def summarise(done: Calibration, rows: Sequence[ValidatedRow]) -> Summary:
     twice = _bounds_left_out_twice(done, [row.id for row in fitted])
     return Summary(
         rows=len(fitted) + len(held), folds=len({row.fold for row in (*fitted, *held)}),
-        free_parameters=len(done.posterior.free), host_scales=len(done.posterior.hosts),
+        free_parameters=len(done.posterior.free) if done.rows else 0, host_scales=len(done.posterior.hosts),
         effective_parameters=done.posterior.effective, host_scale=settings().host_scale,
         stage_scatter=done.stage_scatter,
         in_sample=errors_of([row.ratio for row in fitted if row.ratio is not None]),
