@@ -225,8 +225,7 @@ def _changed(old: Parameter, change: ParameterChange) -> Parameter:
         for key in ("low", "high", "unit", "confidence", "source")
         if (value := getattr(change, key)) is not None
     }
-    sigma = change.sigma if distribution == "lognormal" else None
-    return msgspec.structs.replace(old, value=change.value, distribution=distribution, sigma=sigma, **given)
+    return msgspec.structs.replace(old, value=change.value, distribution=distribution, sigma=change.sigma, **given)
 
 
 def _change_of(parameter: Parameter, entry: object) -> ParameterChange:

@@ -15,8 +15,9 @@ from perfmodel.calibration.folds import LeftOut, leave_one_out
 from perfmodel.calibration.intervals import choose_stage_scatter
 from perfmodel.calibration.observations import Observation
 from perfmodel.calibration.settings import settings
+from perfmodel.errors import InputError
 from perfmodel.joint import Joint
-from perfmodel.parameters import Parameter, ParameterSet, load_parameters
+from perfmodel.parameters import CLOCK_NAMES, Parameter, ParameterSet, load_parameters
 from perfmodel.workers import Progress
 
 CONSTRAINED = 0.8
@@ -51,21 +52,50 @@ class Calibration:
         """All rows."""
         return self.problem.design
 
-    def parameters(self) -> ParameterSet:
-        """Return the prior with the fitted prices in it, for a host of scale 1."""
-        found = zip(self.posterior.mean.tolist(), self.posterior.deviation.tolist(), strict=True)
-        fitted = dict(zip(self.posterior.free, found, strict=False))  # hosts' scales stand behind
-        names = [name for name in self.posterior.free if name in self.prior.names]
-        index = [self.posterior.free.index(name) for name in names]
-        correlation = self.posterior.correlation[np.ix_(index, index)]
-        joint = Joint(
-            tuple(names), tuple(tuple(round(x, 6) for x in row) for row in correlation.tolist()),
-            settings().host_scale, round(self.stage_scatter, 6),
-        )  # fmt: skip
+    def parameters(self, host: str | None = None) -> ParameterSet:
+        """Return the prior with the fitted prices in it, for a host of scale 1 or for one of those fitted.
+
+        For a host all prices are times its scale, its clock is taken over, and what hosts differ by is what the fit
+        leaves open of that scale.
+
+        Raises
+        ------
+        InputError
+            No fitted row is of that host.
+        """
+        posterior = self.posterior
+        found = zip(posterior.mean.tolist(), posterior.deviation.tolist(), strict=True)
+        fitted = dict(zip(posterior.free, found, strict=False))  # hosts' scales stand behind
+        names = [name for name in posterior.free if name in self.prior.names]
+        index = [posterior.free.index(name) for name in names]
+        correlation = posterior.correlation[np.ix_(index, index)]
+        rounded = tuple(tuple(round(x, 6) for x in row) for row in correlation.tolist())
         prices = [_fitted(p, fitted[p.name], self.prior.name) if p.name in fitted else p for p in self.prior.parameters]
-        return msgspec.structs.replace(
+        joint = Joint(tuple(names), rounded, settings().host_scale, round(self.stage_scatter, 6))
+        done = msgspec.structs.replace(
             self.prior, name=f"{self.prior.name}+calibrated", parameters=tuple(prices), joint=joint
         )
+        return done if host is None else self._on(done, host)
+
+    def _on(self, done: ParameterSet, host: str) -> ParameterSet:
+        if host not in self.posterior.hosts:
+            raise InputError(f"host {host!r}: accepted are those of fitted rows, {', '.join(self.posterior.hosts)}")
+        scale = float(f"{self.posterior.scale_of(host):.5g}")
+        left = self.posterior.deviation[len(self.posterior.free) + self.posterior.hosts.index(host)]
+        row = next(self.design.rows[i] for i in self.rows if self.design.rows[i].host == host)
+        prices = [
+            msgspec.structs.replace(
+                p, value=p.value * scale, low=p.low * scale, high=p.high * scale,
+                source=f"times {scale:g}, the scale of host {host}; {p.source}",
+            )
+            for p in done.parameters
+        ]  # fmt: skip
+        assert done.joint is not None
+        joint = msgspec.structs.replace(done.joint, host_scale=round(float(left), 6))
+        return msgspec.structs.replace(
+            done, name=f"{done.name} for {host}", core_ghz=row.core_ghz, tsc_ghz=row.tsc_ghz or done.tsc_ghz,
+            parameters=tuple(prices), joint=joint,
+        )  # fmt: skip
 
 
 def _fitted(price: Parameter, found: tuple[float, float], prior: str) -> Parameter:
@@ -133,9 +163,12 @@ def _public_scatter() -> float:
     return joint.stage_scatter if joint else 0.0
 
 
-def calibration_toml(done: Calibration) -> str:
-    """Return a file for ``--params``: the fitted prices, how they hang together, and where they come from."""
-    found, lines = done.parameters(), []
+def calibration_toml(done: Calibration, host: str | None = None) -> str:
+    """Return a file for ``--params``: the fitted prices, how they hang together, and where they come from.
+
+    For a ``host`` all prices are in it, and its clocks; see :meth:`Calibration.parameters`.
+    """
+    found, lines = done.parameters(host), []
     used = [done.design.rows[i] for i in done.rows]
     provenance: dict[str, Any] = {
         "made_by": f"perfmodel {__version__} calibrate",
@@ -147,13 +180,15 @@ def calibration_toml(done: Calibration) -> str:
             host: float(f"{done.posterior.scale_of(host):.4g}") for host in done.posterior.hosts
         },
     }  # fmt: skip
-    lines += [f"name = {_toml(found.name)}", "", "[provenance]"]
+    lines += [f"name = {_toml(found.name)}"]
+    lines += [f"{key} = {_toml(getattr(found, key))}" for key in CLOCK_NAMES] if host else []
+    lines += ["", "[provenance]"]
     lines += [f"{key} = {_toml(value)}" for key, value in provenance.items()]
     for p in found.parameters:
-        if found.joint and p.name in found.joint.names:
+        if host or (found.joint and p.name in found.joint.names):
             lines += ["", f"[parameters.{p.name}]"]
             keys = ("value", "low", "high", "unit", "distribution", "sigma", "confidence", "source")
-            lines += [f"{key} = {_toml(getattr(p, key))}" for key in keys]
+            lines += [f"{key} = {_toml(getattr(p, key))}" for key in keys if getattr(p, key) is not None]
     lines += ["", "[joint]"]
     lines += [f"{key} = {_toml(value)}" for key, value in msgspec.to_builtins(found.joint).items()]
     return "\n".join(lines) + "\n"

@@ -80,7 +80,9 @@ def build_design(
         if progress:
             progress(done + 1, len(times))
     extras = settings().extra_names
-    units = np.stack([_units(*pair, parameters, extras) for pair in zip(times, counted, strict=True)])
+    units = np.zeros((len(times), len(ALL_STAGES) + 1, len(parameters) + len(extras)))
+    for i, pair in enumerate(zip(times, counted, strict=True)):
+        units[i] = _units(*pair, parameters, extras)
     measured = np.array([_measured_ns(one) for one in times])
     place = {one.id: i for i, one in enumerate(times)}
     plain_units, plain_measured = units.copy(), measured.copy()

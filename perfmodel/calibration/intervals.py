@@ -1,7 +1,7 @@
 """How wrong a prediction can be: its parameters, its host, the model, and the measurement it will be held against.
 
-Four parts add up in the logarithm: what the fit leaves open of the free prices and of known hosts' scales; the priors of
-all other prices; the scale of a host that was not in the fit; and what any one stage of the model may be off by, the
+Four parts add up in the logarithm: what the fit leaves open of the free prices and of known hosts' scales; the priors
+of all other prices; the scale of a host that was not in the fit; and what any one stage of the model may be off by, the
 *stage scatter*. Nothing says how large the last is but the errors of leaving one out. It is the smallest value with
 which the intervals of left-out rows hold as many of them as a conformal predictor needs: ceil(level * (n + 1)) of n.
 """

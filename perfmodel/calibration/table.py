@@ -108,8 +108,8 @@ def _others(rows: Sequence[ValidatedRow]) -> Table:
 
 def _print_summary(console: Console, summary: Summary) -> None:
     moved = (
-        f"{summary.free_parameters} free parameters and {summary.host_scales} host scales, all with priors, of which the "
-        f"data take up {summary.effective_parameters:.1f}"
+        f"{summary.free_parameters} free parameters and {summary.host_scales} host scales, all with priors, of which "
+        f"the data take up {summary.effective_parameters:.1f}"
         if summary.free_parameters
         else "nothing fitted"
     )

@@ -36,7 +36,7 @@ def validate_command(
     Prices are fitted to the public observations, and each of those is also predicted without itself and what derives
     from it. Two trivial baselines are judged on the same folds: one cost a 4K page and one cost a call. With --preset,
     --params or --set that set is held against the observations as it is.
-    """  # fmt: skip
+    """
     check_writable(json_path)
     from perfmodel.calibration.observations import load_observations
     from perfmodel.calibration.report import to_json

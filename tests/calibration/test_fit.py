@@ -14,6 +14,7 @@ from perfmodel.calibration.fit import Posterior, Problem, _Model, fit, row_scatt
 from perfmodel.calibration.intervals import REACH
 from perfmodel.calibration.observations import built_in
 from perfmodel.calibration.settings import settings
+from perfmodel.costs import ledger, price
 from perfmodel.errors import InputError
 from perfmodel.parameters import ParameterSet, load_parameters
 
@@ -158,6 +159,22 @@ def test_the_written_file_gives_the_set_back(done: Calibration, tmp_path) -> Non
     (tmp_path / "set.toml").write_text(calibration_toml(done))
     read = load_parameters(file=tmp_path / "set.toml", calibrated=False)
     assert read.sha256 == done.parameters().sha256
+
+
+def test_the_set_for_a_host_prices_as_the_fit_does_there(done: Calibration, tmp_path) -> None:
+    """Scale and clock are in the prices; what hosts differ by is what the fit leaves open."""
+    row = next(i for i in done.rows if done.design.rows[i].id == "M010")
+    found = done.parameters("dstack-gnr")
+    units = ledger(done.design.counted[row].counters)
+    per_fault = price(units, found).total_ns / done.design.counted[row].per
+    assert per_fault == pytest.approx(done.problem.predict_ns(done.posterior, [row])[0], rel=1e-3)
+    assert found.core_ghz == 3.2
+    assert found.joint is not None
+    assert found.joint.host_scale < settings().host_scale
+    (tmp_path / "set.toml").write_text(calibration_toml(done, "dstack-gnr"))
+    assert load_parameters(file=tmp_path / "set.toml", calibrated=False).sha256 == found.sha256
+    with pytest.raises(InputError, match=r"host 'laptop': .*kata-5\.19"):
+        done.parameters("laptop")
 
 
 def test_a_fit_to_nothing_new_is_its_prior(prior: ParameterSet) -> None:

@@ -154,6 +154,14 @@ def test_calibrate_fits_a_users_rows(call: Call, tmp_path: Path) -> None:
     assert document["summary"]["rows"] == 18
 
 
+def test_rows_that_are_no_times_can_be_held_too(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(HEADER + "N1,populate,1GiB,faults,262144,count\n")
+    for words in ((), ("--uncalibrated",)):
+        called = call("validate", "--observations", str(tmp_path / "mine.csv"), "--json", "-", *words)
+        (row,) = json.loads(called.out)["rows"]
+        assert (called.status, row["ratio"], row["measured_ns"]) == (0, 1.0, None)
+
+
 def test_calibrate_with_ones_own_rows_alone(call: Call, tmp_path: Path) -> None:
     rows = "".join(f"N{i},populate,{i + 1}GiB,time-per-page,{20 + i},us\n" for i in range(4))
     (tmp_path / "mine.csv").write_text(HEADER + rows)
@@ -201,6 +209,7 @@ def test_schemas_have_the_fields_of_the_structs(schema: str, module: Any, struct
         (["validate", "--preset", "icelake"], "icelake", "spr-8480p"),
         (["calibrate", "--free", "speed"], "free 'speed'", "seam_transition"),
         (["calibrate", "--only"], "only", "one file"),
+        (["calibrate", "--host", "laptop"], "host 'laptop'", "dstack-gnr"),
         (["calibrate", "-o", "/nowhere/x.toml"], "'/nowhere'", "does not exist"),
         (["sensitivity", "--seed", "-1"], "seed -1", "0 to"),
         (["compare", "--memory", "1GiB", "--generation", "6.19"], "generation '6.19'", "hugepage-v3"),
