@@ -1,6 +1,7 @@
 """Is a row judged without itself, do its repeats go with it, and does the model keep what the goals ask?"""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,3 +113,19 @@ def test_a_host_that_was_not_fitted_has_a_wider_interval(done: Calibration) -> N
     left = next(p for p, r in zip(done.left_out.posteriors, done.left_out.rows, strict=True) if r == row)
     unknown = interval_ns(done.problem, left, row, done.stage_scatter)
     assert unknown[1] / unknown[0] > known[1] / known[0]
+
+
+def test_docs_say_what_validate_says(result, done: Calibration) -> None:
+    """Errors in README and docs, and each fitted row and parameter in the docs' tables."""
+    root = Path(__file__).resolve().parents[2]
+    readme, docs = ((root / name).read_text() for name in ("README.md", "docs/costs.md"))
+    summary = result.summary
+    for errors in (summary.left_out, summary.in_sample, summary.per_page, summary.per_call):
+        assert f"{100 * errors.geometric_mean_error:.1f} %, {errors.maximum_ratio:.2f} |" in docs
+    assert f"| {100 * summary.left_out.geometric_mean_error:.1f} % | {summary.left_out.maximum_ratio:.2f} |" in readme
+    for row in result.rows:
+        if row.left_out:
+            assert f"| {row.ratio:.2f} | {row.left_out.ratio:.2f} (" in docs, row.id
+    for name, mean in zip(done.posterior.free, done.posterior.mean, strict=False):
+        value = np.exp(mean)
+        assert f"**{value:,.0f}**" in docs or f"**{value:.3g}**" in docs, name

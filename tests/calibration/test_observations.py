@@ -188,3 +188,12 @@ def test_questions_ask_for_what_the_ratio_needs() -> None:
     ids = [one.id for one in questions() if one.role == "both"]
     assert set(RATIO_OF) <= set(ids)
     assert all(one.note for one in questions())
+
+
+def test_the_example_in_the_docs_is_a_file_of_observations() -> None:
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "costs.md").read_text()
+    block = docs[docs.index("    id,host,operation") :].split("\n\n")[0]
+    rows = parse_observations("\n".join(line.strip() for line in block.splitlines()), "docs/costs.md")
+    assert [one.id for one in rows] == ["my-aug", "my-boot"]
+    assert "seamcall" in rows[0].stages
+    assert "exit" not in rows[0].stages
