@@ -74,17 +74,18 @@ def print_run(result: Run, parameters: ParameterSet) -> None:
     _print_head(console, result.scenario, result.notes)
     price_ns = dict(zip(parameters.names, parameters.values_ns().tolist(), strict=True))
     for done in result.runs:
+        total_seconds = done.row.ns.total / 1e9
         table = Table(title=f"{done.row.interface}: {_cost(done.row)}", show_footer=True)
         table.add_column("stage", footer="total")
         table.add_column("unit of work")
         table.add_column("count", justify="right")
         table.add_column("ns each", justify="right")
-        table.add_column("seconds", justify="right", footer=format_number(done.row.seconds))
+        table.add_column("seconds", justify="right", footer=format_number(total_seconds))
         table.add_column("share", justify="right", footer="100.0 %")
         for stage in ALL_STAGES:
             for unit, count in sorted(done.ledger.get(stage, {}).items()):
                 seconds = count * price_ns[unit] / 1e9
-                share = f"{100 * seconds / done.row.seconds:.1f} %" if done.row.seconds else ""
+                share = f"{100 * seconds / total_seconds:.1f} %" if total_seconds else ""
                 table.add_row(
                     STAGE_TITLES[stage], unit, f"{count:,}", f"{price_ns[unit]:.3g}", format_number(seconds), share
                 )
@@ -200,7 +201,10 @@ def _print_foot(console: Console, result: Comparison | Run) -> None:
 
 
 def _cost(row: Row) -> str:
-    return f"{format_time(row.seconds)} ({format_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
+    work = f"{format_time(row.ns.total / 1e9)} ({format_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
+    if row.scaling is None:
+        return work
+    return f"{work} of work; {format_time(row.seconds)} ({format_time(*_seconds_interval(row))}) pass"
 
 
 def format_number(value: float) -> str:
