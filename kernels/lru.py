@@ -23,8 +23,8 @@ def first_way(places, structure, index):
 
 
 @step
-def touch(tags, places, structure, index, key, flags):
-    """Look ``key`` up in its set and put it in front; the oldest goes.
+def touch(tags, first, ways, key, flags):
+    """Look ``key`` up in the set of ``ways`` that begins at ``first`` and put it in front; the oldest goes.
 
     Bits in ``flags`` say something about a key and do not tell it from others: a key that is found keeps those it has
     and takes those of ``key``.
@@ -35,9 +35,8 @@ def touch(tags, places, structure, index, key, flags):
     other : int64
         The tag that was found, or the one that went, ``EMPTY`` where nothing had to.
     """
-    first = first_way(places, structure, index)
     moved = key
-    for i in range(first, first + places[structure, WAYS]):
+    for i in range(first, first + ways):
         held = tags[np.uint64(i)]
         tags[np.uint64(i)] = moved
         if held | flags == key | flags:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels import lru
 from kernels.jit import njit, step
-from kernels.lru import first_way
+from kernels.lru import WAYS, first_way
 
 DTLB_4K, DTLB_2M, STLB, SEPT_LEAVES = 0, 1, 2, 3
 GUEST_PSC, SEPT_PSC = 4, 8
@@ -35,7 +35,7 @@ GUEST_TABLES, SEPT_LINES = 0, 1
 @step
 def touch(tags, places, structure, index, key):
     """Look ``key`` up, make it the most recent of its set, and return whether it was there."""
-    found, _ = lru.touch(tags, places, structure, index, key, 0)
+    found, _ = lru.touch(tags, first_way(places, structure, index), places[structure, WAYS], key, 0)
     return found
 
 
@@ -45,7 +45,7 @@ def touch_stlb(tags, places, index, key):
     first, ways_2m = first_way(places, STLB, index), places[STLB, WAYS_2M]
     moved = key
     large = 0
-    for i in range(first, first + places[STLB, lru.WAYS]):
+    for i in range(first, first + places[STLB, WAYS]):
         held = tags[np.uint64(i)]
         tags[np.uint64(i)] = moved
         if held == key:
