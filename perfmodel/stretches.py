@@ -26,7 +26,7 @@ from perfmodel.visits import (
 WHOLE_CHUNKS = 512
 """Guests of up to so many chunks are run whole."""
 
-_STRETCHES, _FEW_REGIONS = 3, 64
+_STRETCHES, _FEW_REGIONS = 3, 32
 _WARM_CHUNKS, _SEQUENTIAL_CHUNKS, _RANDOM_CHUNKS = 32, 64, 128
 _MEASURED_TOUCHES = 1 << 15
 _CHUNK_LINES, _TOUCH_LINES = 256, 3
@@ -84,7 +84,7 @@ def sampled_stretches(memory: GuestMemory, policies: Sequence[Policy], l3_lines:
 
     In sequence nothing is used again after more than a few chunks but what every call uses. At random it is, so caches
     are warm when the third level has been filled. There the share of lines that come for the first time falls as the
-    run goes on; it matters as long as caches remember much of the guest, and above 64 GiB one stretch does.
+    run goes on; it matters as long as caches remember much of the guest, and above 32 GiB one stretch does.
     """
     guest, name = GUESTS[memory.scenario.guest], memory.scenario.order
     if guest.prefault:
