@@ -13,6 +13,7 @@ from perfmodel.commands.doctor import doctor_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
+from perfmodel.commands.scale import scale_command
 from perfmodel.commands.steady import steady_command
 from perfmodel.errors import InputError, ModelError
 
@@ -36,6 +37,7 @@ for command in (
     ingest_group,
     plot_command,
     steady_command,
+    scale_command,
     conform_command,
     doctor_command,
 ):

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 import kernels.counters as k
 from kernels.keyhole_calls import GUEST_MISSES, HOST_MISSES
 from kernels.keyhole_populate import ESTIMATED
 from perfmodel._version import __version__
-from perfmodel.costs import Ledger, Price, cost_ratio, ledger, price_many
+from perfmodel.costs import INTERVAL, Ledger, Price, cost_ratio, ledger, price_many
 from perfmodel.memory import GuestMemory
 from perfmodel.memory_model import LinesFound, lines_found, stretch_count
 from perfmodel.parameters import ParameterSet, load_parameters
@@ -28,6 +31,7 @@ from perfmodel.result import (
     Run,
     RunRow,
 )
+from perfmodel.scaling.together import Scaling
 from perfmodel.scenario import Scenario, able_interfaces
 from perfmodel.walk_hardware import load_walk_hardware
 from perfmodel.workers import Progress, thread_count
@@ -45,13 +49,15 @@ _SPLITS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a scenario came to, before it is shown one way or another."""
+    """What a scenario came to, before it is shown one way or another; ``seconds`` are those of each sample where vCPUs
+    meet."""
 
     memory: GuestMemory
     parameters: ParameterSet
     rows: list[Row]
     counters: list[dict[str, int]]
     ledgers: list[Ledger]
+    seconds: list[npt.NDArray[np.float64]]
     notes: dict[str, Any]
 
 
@@ -84,10 +90,7 @@ def compare(
     """
     done = execute(scenario, parameters, threads=threads, progress=progress, every_region=every_region)
     first = done.rows[0].interface
-    ratios = [
-        Ratio(row.interface, first, **_ratio(units, done.ledgers[0], done.parameters, scenario.seed))
-        for row, units in zip(done.rows, done.ledgers, strict=True)
-    ]
+    ratios = [Ratio(row.interface, first, **_ratio_of(done, number)) for number, row in enumerate(done.rows)]
     return Comparison(**_head(done), rows=done.rows, ratios=ratios)
 
 
@@ -134,12 +137,40 @@ def execute(
     ledgers = [ledger(c) for c in counters]
     prices = price_many(ledgers, parameters, seed=scenario.seed)
     pamt_bytes = static_pamt_bytes(memory.backing.blocks().size << 30)
+    met: list[tuple[Scaling | None, npt.NDArray[np.float64]]] = []
+    for number, one in enumerate(zip(policies, tallies, counters, strict=True)):
+        if progress and scenario.vcpus * scenario.tds > 1:
+            progress(number, len(policies))
+        met.append(_meet(scenario, *one, parameters, threads))
     rows = [
-        _row(policy, tally, price, parameters.tsc_ghz, pamt_bytes)
-        for policy, tally, price in zip(policies, tallies, prices, strict=True)
+        _row(policy, tally, price, scenario.tds, scaling, parameters.tsc_ghz, pamt_bytes)
+        for policy, tally, price, (scaling, _) in zip(policies, tallies, prices, met, strict=True)
     ]
-    notes = _notes(memory, names, tallies) | _notes_of_lines(names, lines)
-    return Outcome(memory, parameters, rows, counters, ledgers, notes)
+    return Outcome(
+        memory, parameters, rows, counters, ledgers, [seconds for _, seconds in met],
+        _notes(memory, names, tallies) | _notes_of_lines(names, lines),
+    )  # fmt: skip
+
+
+def _meet(
+    scenario: Scenario,
+    policy: Policy,
+    tally: Tally,
+    counters: Mapping[str, int],
+    parameters: ParameterSet,
+    threads: int | None,
+) -> tuple[Scaling | None, npt.NDArray[np.float64]]:
+    """Simulate the vCPUs of one interface's run; one vCPU of one TD meets nobody."""
+    if scenario.vcpus * scenario.tds == 1 or not tally.mapped:
+        return None, np.zeros(0)
+    from perfmodel.scaling.estimate import together
+    from perfmodel.scaling.situation import describe, mix_of
+
+    mix = mix_of(scenario, policy.name, tally.leaves_4k, tally.leaves_2m)
+    return together(
+        lambda sample: describe(scenario, mix, parameters, sample), counters, tally.mapped, parameters, scenario.seed,
+        threads,
+    )  # fmt: skip
 
 
 def _count(
@@ -222,10 +253,18 @@ def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool, o
     return n
 
 
-def _row(policy: Policy, tally: Tally, price: Price, tsc_ghz: float, pamt_bytes: int) -> Row:
+def _row(
+    policy: Policy,
+    tally: Tally,
+    price: Price,
+    tds: int,
+    scaling: Scaling | None,
+    tsc_ghz: float,
+    pamt_bytes: int,
+) -> Row:
     n = {c.name: int(tally.counts[c]) for c in (*k.Counter, *_LATER)}
     ns = Cost(price.total_ns, price.low_ns, price.high_ns, price.by_stage_ns)
-    seconds = ns.total / 1e9
+    seconds = scaling.seconds.value if scaling else ns.total / 1e9
     accepts = ("ACCEPT_4K", "ACCEPT_2M", "ACCEPT_EXIT", "ACCEPT_SIZE_MISMATCH", "ACCEPT_1G_INVALID")
     return Row(
         interface=policy.name,
@@ -247,8 +286,9 @@ def _row(policy: Policy, tally: Tally, price: Price, tsc_ghz: float, pamt_bytes:
         ns=ns,
         cycles=ns.times(tsc_ghz),
         seconds=seconds,
-        gib_per_s=_per(tally.mapped / _GIB_PAGES, seconds),
-        faults_per_s=_per(n["FAULT"], seconds),
+        gib_per_s=_per(tds * tally.mapped / _GIB_PAGES, seconds),
+        faults_per_s=_per(tds * n["FAULT"], seconds),
+        scaling=scaling,
         model_seconds=tally.model_seconds,
     )
 
@@ -257,10 +297,16 @@ def _per(amount: float, seconds: float) -> float:
     return amount / seconds if seconds else 0.0
 
 
-def _ratio(above: Ledger, below: Ledger, parameters: ParameterSet, seed: int) -> Mapping[str, float]:
-    if not below.units:  # nothing was mapped, so nothing differs
+def _ratio_of(done: Outcome, number: int) -> Mapping[str, float]:
+    """Return how many times as long a row takes as the first: of the work where one vCPU does it, else of the time."""
+    above, below = done.seconds[number], done.seconds[0]
+    if above.size and below.size:
+        value = done.rows[number].seconds / done.rows[0].seconds
+        low, high = np.quantile(above / below, INTERVAL).tolist()
+        return {"value": value, "low": min(low, value), "high": max(high, value)}
+    if not done.ledgers[0].units:  # nothing was mapped, so nothing differs
         return {"value": 1.0, "low": 1.0, "high": 1.0}
-    ratio = cost_ratio(above, below, parameters, seed=seed)
+    ratio = cost_ratio(done.ledgers[number], done.ledgers[0], done.parameters, seed=done.memory.scenario.seed)
     return {"value": ratio.value, "low": ratio.low, "high": ratio.high}
 
 

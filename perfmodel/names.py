@@ -10,6 +10,11 @@ KEYHOLE_MODES = ("periodic", "exact")
 MEMORY_MODELS = ("constant", "simulated")
 PLACEMENTS = ("scattered", "window")
 TEARDOWNS = ("removal", "reclaim")
+VCPU_STATES = ("working", "inside", "halted", "ticking")
+DATA_PLACEMENTS = ("own", "first", "interleave")
+MOST_VCPUS = 1024
+"""vCPUs of all TDs together: what the queueing simulation tells apart."""
+MOST_NODES = 8
 MODULE_FEATURES = ("ENHANCED_DEMOTE_INTERRUPTIBILITY",)
 """TDX_FEATURES0 bits (this one is bit 51) that the model assumes beyond TDX_1.5.01 and that can be turned off."""
 

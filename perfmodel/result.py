@@ -8,6 +8,7 @@ import msgspec
 
 from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.errors import InputError
+from perfmodel.scaling.together import Scaling
 from perfmodel.scenario import Scenario
 
 COMPARE_SCHEMA = "perfmodel/compare/1"
@@ -47,6 +48,9 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One interface: what happened, to the unit, and what it costs.
 
+    ``ns`` and ``cycles`` are the work of all vCPUs together, waiting left out. ``seconds`` and the rates are of the
+    time that passes: the same for one vCPU, and what the simulation of ``scaling`` says for several.
+
     ``docs/json.md`` says for each count by which KVM counter or tracepoint a user can check it.
     """
 
@@ -66,6 +70,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
     gib_per_s: float
     faults_per_s: float
+    scaling: Scaling | None
     model_seconds: float
 
 

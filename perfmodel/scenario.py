@@ -8,6 +8,7 @@ from typing import Any
 from perfmodel.errors import InputError
 from perfmodel.names import (
     BACKINGS,
+    DATA_PLACEMENTS,
     GUESTS,
     INTERFACES,
     KEYHOLE_MODES,
@@ -15,8 +16,11 @@ from perfmodel.names import (
     MAX_BLOCK_ORDER,
     MEMORY_MODELS,
     MODULE_FEATURES,
+    MOST_NODES,
+    MOST_VCPUS,
     ORDERS,
     SHATTER_LAYOUTS,
+    VCPU_STATES,
 )
 from perfmodel.sizes import format_size, parse_size
 
@@ -45,7 +49,16 @@ class Scenario:
     shatter_layout : {"uniform", "clustered"}
     seed : int
     vcpus : int
-        vCPUs that take up memory; orders the events of ``striped``. They do not contend in this version.
+        vCPUs of the TD; they take up memory together, and meet each other where there is more than one.
+    tds : int
+        TDs like this one, side by side on the host.
+    vcpu_state : {"working", "inside", "halted", "ticking"}
+        What the vCPUs beside the first do: take up memory too, run in the TD without touching any, wait outside it,
+        or wait and wake for ticks.
+    nodes : int
+        NUMA nodes, over which the vCPUs of each TD are spread in blocks.
+    placement : {"own", "first", "interleave"}
+        Where the guest's pages lie: on the node of the vCPU that takes them, on the first node, on each in turn.
     thp_share : float
         For ``thp``: share of 2M ranges in one folio.
     block_shares : dict of int to float
@@ -82,6 +95,10 @@ class Scenario:
     shatter_layout: str = "uniform"
     seed: int = 0
     vcpus: int = 1
+    tds: int = 1
+    vcpu_state: str = "working"
+    nodes: int = 1
+    placement: str = "own"
     thp_share: float = 0.9
     block_shares: dict[int, float] = field(default_factory=dict)
     extents: Path | None = None
@@ -108,7 +125,11 @@ class Scenario:
             _one_of("module-feature", name, MODULE_FEATURES)
         _whole("levels", self.levels, 4, 5)
         _whole("shared-pages", self.shared_pages, 1, _LARGEST_FOLIO_PAGES)
-        _whole("vcpus", self.vcpus, 1, 1024)
+        _one_of("vcpu-state", self.vcpu_state, VCPU_STATES)
+        _one_of("placement", self.placement, DATA_PLACEMENTS)
+        _whole("vcpus", self.vcpus, 1, MOST_VCPUS)
+        _whole("tds", self.tds, 1, MOST_VCPUS)
+        _whole("nodes", self.nodes, 1, MOST_NODES)
         _whole("seed", self.seed, 0, (1 << 63) - 1)
         _whole("max-folio-order", self.max_folio_order, 0, MAX_BLOCK_ORDER)
         _share("shattered", self.shattered)
@@ -127,6 +148,17 @@ class Scenario:
     def _check_together(self) -> None:
         if len(set(self.interfaces)) != len(self.interfaces):
             raise InputError(f"interface {', '.join(self.interfaces)}: each may be named once")
+        if self.vcpus * self.tds > MOST_VCPUS:
+            raise InputError(
+                f"vcpus {self.vcpus} in each of tds {self.tds} are {self.vcpus * self.tds}: "
+                f"accepted are at most {MOST_VCPUS} in all"
+            )
+        if self.nodes > self.vcpus:
+            raise InputError(f"nodes {self.nodes}: accepted are at most as many as vcpus, {self.vcpus}")
+        if self.placement != "own" and self.nodes == 1:
+            raise InputError(f"placement {self.placement!r}: accepted with nodes 2 or more; one leaves no choice")
+        if self.vcpu_state != "working" and self.vcpus == 1:
+            raise InputError(f"vcpu-state {self.vcpu_state!r}: accepted with vcpus 2 or more; one vCPU has no others")
         if self.backing == "pfnmap":
             able_interfaces(self.interfaces, has_struct_page=False, backing=self.backing)
         if (self.backing == "extents") != (self.extents is not None):
@@ -185,6 +217,10 @@ class Scenario:
             "shared_pages": self.shared_pages,
             "shatter_layout": self.shatter_layout,
             "vcpus": self.vcpus,
+            "tds": self.tds,
+            "vcpu_state": self.vcpu_state,
+            "nodes": self.nodes,
+            "placement": self.placement,
             "thp_share": self.thp_share if self.backing == "thp" else None,
             "block_shares": {str(k): v for k, v in sorted(self.block_shares.items())} or None,
             "extents": self.extents.name if self.extents else None,

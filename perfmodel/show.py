@@ -10,6 +10,7 @@ from perfmodel.costs import ALL_STAGES
 from perfmodel.parameters import ParameterSet
 from perfmodel.refusals import CAUSES
 from perfmodel.result import Comparison, Ratio, Row, Run
+from perfmodel.scaling.together import Scaling
 from perfmodel.sizes import format_size
 
 if TYPE_CHECKING:
@@ -125,9 +126,15 @@ def _print_head(console: Console, scenario: dict[str, Any], notes: dict[str, Any
     shared = ""
     if scenario["shattered"]:
         shared = f", {scenario['shattered']:.3g} of the 1G folios with {scenario['shared_pages']} shared pages each"
+    several = ""
+    if scenario["vcpus"] * scenario["tds"] > 1:
+        several = (
+            f", {scenario['vcpus']} vCPUs ({scenario['vcpu_state']}), {scenario['tds']} TDs, {scenario['nodes']} nodes"
+        )
     console.print(
         f"{format_size(scenario['memory_bytes'])} guest, backing {scenario['backing']}{shared}, guest "
-        f"{scenario['guest']}, {scenario['order']}, layout {scenario['layout']}, {scenario['levels']} S-EPT levels",
+        f"{scenario['guest']}, {scenario['order']}, layout {scenario['layout']}, {scenario['levels']} S-EPT levels"
+        f"{several}",
         highlight=False,
     )
     if contiguity := notes.get("contiguity"):
@@ -150,10 +157,32 @@ def _cells(row: Row, ratio: Ratio) -> dict[str, str]:
         **{name: f"{count:,}" for name, count in (row.seamcalls | row.tdcalls).items()},
         "host table memory": f"{row.host_table_pages / 256:,.1f} MiB",
         "time": format_time(row.seconds),
-        "  interval": format_time(row.ns.low / 1e9, row.ns.high / 1e9),
+        "  interval": format_time(*_seconds_interval(row)),
         "throughput": f"{format_number(row.gib_per_s)} GiB/s",
         f"time over {ratio.over}": f"{ratio.value:.3f}",
         "  interval ": f"{ratio.low:.3f} to {ratio.high:.3f}",
+        **_scaling_cells(row.scaling),
+    }
+
+
+def _seconds_interval(row: Row) -> tuple[float, float]:
+    if row.scaling:
+        return row.scaling.seconds.low, row.scaling.seconds.high
+    return row.ns.low / 1e9, row.ns.high / 1e9
+
+
+def _scaling_cells(scaling: Scaling | None) -> dict[str, str]:
+    """Return what a comparison's table says of the vCPUs of one row; nothing for one vCPU."""
+    if scaling is None:
+        return {}
+    point = scaling.point
+    return {
+        "speed-up over one vCPU": f"{point.speed_up:.1f}",
+        "efficiency": f"{100 * point.efficiency:.0f} %",
+        "waits of a fault": format_time(sum(w.total for w in point.waits_ns.values()) / 1e9),
+        "RET_PF_RETRY per fault": f"{point.calls.get('RETRY', 0.0):.2g}",
+        "limited by": point.saturated,
+        "knee, vCPUs": f"{scaling.knee_vcpus:.0f}",
     }
 
 

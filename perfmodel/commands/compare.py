@@ -32,7 +32,7 @@ def compare_command(**given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_comparison
 
-    with progress_bar("regions of 1 GiB", _announcement(scenario)) as progress:
+    with progress_bar(_what_goes_on(scenario), _announcement(scenario)) as progress:
         result = compare(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [row.interface for row in result.rows], result.notes)
     if json_path != "-":
@@ -60,7 +60,7 @@ def run_command(file: Path | None, savings: bool, **given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_run
 
-    with progress_bar("regions of 1 GiB", _announcement(scenario)) as progress:
+    with progress_bar(_what_goes_on(scenario), _announcement(scenario)) as progress:
         result = run(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [r.row.interface for r in result.runs], result.notes)
     if json_path != "-":
@@ -85,6 +85,11 @@ def _run_story(file: Path, given: dict[str, Any], savings: bool) -> None:
     if json_path != "-":
         print_life(result)
     write_json(json_path, to_json(result))
+
+
+def _what_goes_on(scenario: "Scenario") -> str:
+    several = scenario.vcpus * scenario.tds > 1
+    return "regions of 1 GiB, then interfaces with their vCPUs" if several else "regions of 1 GiB"
 
 
 def _announce() -> None:
@@ -121,8 +126,6 @@ def _say_what_is_missing(
             f"backing {ran['backing']} has no struct page: only pfn can map it; "
             "page-4k, folio-strict and folio-lenient are left out"
         )
-    if scenario.vcpus > 1:
-        warn("vCPUs do not contend in this version: times are the sum over vCPUs, not the time that passes")
     if shares := notes.get("keyholes_estimated_share"):
         listed = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares.items())
         if scenario.guest == "touch-first":

@@ -42,7 +42,15 @@ SCENARIO_OPTIONS = [
                  help=f"Where they lie: {_either(names.SHATTER_LAYOUTS)}."),
     click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of everything drawn."),
     click.option("--vcpus", default=1, show_default=True, metavar="N",
-                 help="vCPUs of --order striped; contention is not modelled yet."),
+                 help="vCPUs of the TD, which take up memory together; times are then those that pass."),
+    click.option("--tds", default=1, show_default=True, metavar="N", help="TDs like this one, side by side."),
+    click.option("--vcpu-state", default="working", show_default=True, metavar="NAME",
+                 help=f"What the vCPUs beside the first do: {_either(names.VCPU_STATES)}."),
+    click.option("--nodes", default=1, show_default=True, metavar="N",
+                 help="NUMA nodes over which the vCPUs of each TD are spread, in blocks."),
+    click.option("--placement", default="own", show_default=True, metavar="NAME",
+                 help="Where the guest's pages lie: own (the node of the vCPU that takes them), first (node 0), "
+                 "interleave."),
     click.option("--thp-share", default=0.9, show_default=True, metavar="SHARE",
                  help="Backing thp: share of the 2M ranges in one folio."),
     click.option("--block-shares", metavar="ORDER=SHARE,...",
@@ -71,8 +79,9 @@ SCENARIO_OPTIONS = [
 
 SCENARIO_NAMES = (
     "memory", "interfaces", "backing", "guest", "order", "layout", "levels", "shattered", "shared_pages",
-    "shatter_layout", "seed", "vcpus", "thp_share", "block_shares", "extents", "host", "scale_host",
-    "max_folio_order", "flush_first_page_only", "keyholes", "memory_model", "features",
+    "shatter_layout", "seed", "vcpus", "tds", "vcpu_state", "nodes", "placement", "thp_share", "block_shares",
+    "extents", "host", "scale_host", "max_folio_order", "flush_first_page_only", "keyholes", "memory_model",
+    "features",
 )  # fmt: skip
 """What the functions below call the values of ``SCENARIO_OPTIONS``."""
 

@@ -1,0 +1,67 @@
+"""What many vCPUs come to: points by vCPU count, the bound of each resource, and everything that made them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfmodel.errors import InputError
+from perfmodel.result import ParametersId
+from perfmodel.scaling.together import Limit, ScalePoint
+
+SCHEMA = "perfmodel/scale/1"
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One workload under one interface, with the other vCPUs in one state, by number of vCPUs."""
+
+    workload: str
+    interface: str
+    state: str
+    leaves_2m_share: float
+    pages_per_unit: float
+    limits: list[Limit]
+    knee_vcpus: float
+    points: list[ScalePoint]
+
+
+class ScaleResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Curves, and everything that made them."""
+
+    schema: str = SCHEMA
+    version: str
+    seed: int
+    parameters: ParametersId
+    scenario: dict[str, Any]
+    options: dict[str, Any]
+    curves: list[Curve]
+    model_seconds: float
+
+
+def to_json(result: ScaleResult) -> bytes:
+    """Return ``result`` as indented JSON with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+
+
+def load_scale(path: Path) -> ScaleResult:
+    """Read a result that ``perfmodel scale --json`` wrote.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or is not such a result.
+    """
+    accepted = f"accepted is a file with schema {SCHEMA}, as 'perfmodel scale --json' writes"
+    try:
+        result = msgspec.json.decode(path.read_bytes(), type=ScaleResult)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: {accepted}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}: {accepted}") from None
+    if result.schema != SCHEMA:
+        raise InputError(f"{path}: schema {result.schema!r}: {accepted}")
+    points = [point for curve in result.curves for point in curve.points]
+    if not points or not all(math.isfinite(p.gib_per_s.value) and p.gib_per_s.value > 0 for p in points):
+        raise InputError(f"{path}: a curve without throughput: {accepted}")
+    return result
