@@ -42,9 +42,13 @@ bench: $(VENV)/.all ## benchmarks, small sizes, and the table of them
 	$(BIN)/pytest --benchmark-only --benchmark-json=bench.json
 	$(BIN)/python bench/table.py bench.json
 
-figures: $(VENV)/.all ## the table's and the figure's source in the README
+figures: $(VENV)/.all ## the table's and the figures' source in the README and docs
 	$(BIN)/perfmodel compare --memory 512GiB --shattered 0.1 --json compare.json
 	$(BIN)/perfmodel plot compare.json -o docs/compare-512g.png
+	$(BIN)/perfmodel validate --json validate.json
+	$(BIN)/perfmodel plot validate.json -o docs/residuals.png
+	$(BIN)/perfmodel sensitivity --json sensitivity.json
+	$(BIN)/perfmodel plot sensitivity.json -o docs/sensitivity.png
 
 clean: ## remove what was built
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,7 @@ from kernels.keyhole_calls import GUEST_MISSES, HOST_MISSES
 from kernels.keyhole_populate import ESTIMATED
 from perfmodel._version import __version__
 from perfmodel.costs import INTERVAL, Ledger, Price, cost_ratio, ledger, price_many
+from perfmodel.life.pricing import inside_vcpus, kick_counters
 from perfmodel.memory import GuestMemory
 from perfmodel.memory_model import LinesFound, lines_found, stretch_count
 from perfmodel.parameters import ParameterSet, load_parameters
@@ -129,7 +130,7 @@ def execute(
     policies = [POLICIES[name] for name in names]
     tallies, lines = _count(memory, policies, parameters, threads, progress, every_region)
     counters = [
-        priced_counters(t, p, scenario.flush_first_page_only, scenario.vcpus - 1)
+        priced_counters(t, p, scenario.flush_first_page_only, scenario.vcpus, inside_vcpus(scenario))
         for t, p in zip(tallies, policies, strict=True)
     ]
     for n, found in zip(counters, lines, strict=False):  # none with the constant model
@@ -142,6 +143,8 @@ def execute(
         if progress and scenario.vcpus * scenario.tds > 1:
             progress(number, len(policies))
         met.append(_meet(scenario, *one, parameters, threads))
+    if progress and scenario.vcpus * scenario.tds > 1:
+        progress(len(policies), len(policies))
     rows = [
         _row(policy, tally, price, scenario.tds, scaling, parameters.tsc_ghz, pamt_bytes)
         for policy, tally, price, (scaling, _) in zip(policies, tallies, prices, met, strict=True)
@@ -218,7 +221,9 @@ def _notes(memory: GuestMemory, names: Sequence[str], tallies: Sequence[Tally]) 
     return memory.notes | ({"keyholes_estimated_share": shares} if shares else {})
 
 
-def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool, others: int = 0) -> dict[str, int]:
+def priced_counters(
+    tally: Tally, policy: Policy, flush_first_page_only: bool, vcpus: int = 1, inside: int = 0
+) -> dict[str, int]:  # fmt: skip
     """Return the counters that ``data/work.toml`` prices.
 
     Parameters
@@ -228,13 +233,13 @@ def priced_counters(tally: Tally, policy: Policy, flush_first_page_only: bool, o
         Decides what the wrapper does with its argument.
     flush_first_page_only : bool
         A 2M AUG flushes one 4K page instead of 512.
-    others : int
-        vCPUs inside the TD that a kick interrupts.
+    vcpus, inside : int
+        vCPUs that a kick looks at, and those inside the TD that it interrupts.
     """
     n = {c.name.lower(): int(tally.counts[c]) for c in k.Counter if c != k.Counter.EXISTING_TABLE}
     n |= {c.name.lower(): int(tally.counts[c]) for c in _LATER if tally.counts[c]}
     if "kick" in n:
-        n["kick"] *= others
+        n |= kick_counters(n["kick"], vcpus, inside)
     flushed_2m = n["aug_2m"] * (1 if flush_first_page_only else _FLUSHED_BY_2M)
     augs = n["aug_4k"] + n["aug_2m"]
     n |= {

@@ -1,8 +1,9 @@
 """Results: exact counts of a run, their price, and everything that made them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +14,8 @@ from perfmodel.scenario import Scenario
 
 COMPARE_SCHEMA = "perfmodel/compare/1"
 RUN_SCHEMA = "perfmodel/run/1"
+
+_Document = TypeVar("_Document")
 
 
 class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,3 +164,43 @@ def _is_sound(cost: Cost) -> bool:
         and math.isclose(cost.total, math.fsum(parts), rel_tol=1e-9, abs_tol=1e-9)
         and 0 <= cost.low <= cost.total <= cost.high < math.inf
     )
+
+
+def schema_of(path: Path, accepted: Sequence[str]) -> str:
+    """Return which of the schemas ``accepted`` a result file says it has.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or says something else.
+    """
+    wanted = f"accepted is a file that perfmodel wrote with --json, of schema {', '.join(accepted)}"
+    try:
+        schema = msgspec.json.decode(path.read_bytes(), type=_Headed).schema
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: {wanted}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}: {wanted}") from None
+    if schema not in accepted:
+        raise InputError(f"{path}: schema {schema!r}: {wanted}")
+    return schema
+
+
+class _Headed(msgspec.Struct):
+    """Any result: all have a schema."""
+
+    schema: str
+
+
+def load_document(path: Path, kind: type[_Document]) -> _Document:
+    """Read a result of type ``kind`` whose schema :func:`schema_of` has found to be its own.
+
+    Raises
+    ------
+    InputError
+        The rest of the file is not what its schema says.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}: accepted is a file as perfmodel wrote it") from None

@@ -64,7 +64,7 @@ def print_comparison(result: Comparison) -> None:
     """Print counts, time and refusals of every interface."""
     console = Console(width=None if Console().is_terminal else 140)
     _print_head(console, result.scenario, result.notes)
-    table = Table(title="Counts are exact; times span the 5 % to 95 % interval over the parameters' ranges")
+    table = Table(title="Counts are exact; times span a 5 % to 95 % interval")
     table.add_column("")
     for row in result.rows:
         table.add_column(row.interface, justify="right")
@@ -118,7 +118,8 @@ def print_parameters(parameters: ParameterSet, sources: bool) -> None:
         if sources:
             text.append(f"\n{p.source}", style="dim")
         numbers = (f"{p.value:g}", f"{p.low:g}", f"{p.high:g}")
-        table.add_row(p.name, *numbers, p.unit, p.distribution, p.confidence, text)
+        how = p.distribution if p.sigma is None else f"{p.distribution}, sigma {p.sigma:.2g}"
+        table.add_row(p.name, *numbers, p.unit, how, p.confidence, text)
     console.print(table)
 
 

@@ -19,6 +19,7 @@ from perfmodel.commands.output import announce_compilation, check_writable, prog
 from perfmodel.errors import InputError
 
 if TYPE_CHECKING:
+    from perfmodel.generations import Generation
     from perfmodel.parameters import ParameterSet
     from perfmodel.scenario import Scenario
 
@@ -73,12 +74,18 @@ def _run_story(file: Path, given: dict[str, Any], savings: bool) -> None:
     for option in SCENARIO_NAMES:
         if context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT:
             raise InputError(f"{option.replace('_', '-')}: {file} describes the guest; accepted is one or the other")
+    name = given.pop("generation")
     how, json_path = _take_run_options(given)
+    from perfmodel.generations import load_generation
     from perfmodel.life.scenario_file import load_story
     from perfmodel.life.story import live, to_json
     from perfmodel.life.table import print_life
 
     story, parameters = load_story(file), build_parameters(given)
+    if name is not None:
+        generation = load_generation(name)
+        story, parameters = generation.of_story(story), generation.of_parameters(parameters)
+        _say_whether_measured(generation)
     with progress_bar("regions of 1 GiB", lambda: announce_compilation("convert.convert_region", 30)) as progress:
         result = live(story, parameters, progress=progress, savings=savings, **how)
     _say_what_is_missing(story.scenario, result.scenario, [row.interface for row in result.rows], result.notes)
@@ -105,8 +112,21 @@ def _announcement(scenario: "Scenario") -> Callable[[], None]:
 
 
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
+    from perfmodel.generations import load_generation
+
+    name = given.pop("generation")
     how, json_path = _take_run_options(given)
-    return build_scenario(given), build_parameters(given), how, json_path
+    scenario, parameters = build_scenario(given), build_parameters(given)
+    if name is not None:
+        generation = load_generation(name)
+        scenario, parameters = generation.of_scenario(scenario), generation.of_parameters(parameters)
+        _say_whether_measured(generation)
+    return scenario, parameters, how, json_path
+
+
+def _say_whether_measured(generation: "Generation") -> None:
+    if not generation.is_validated:
+        warn(f"generation {generation.name}: {generation.note}")
 
 
 def _take_run_options(given: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -89,10 +89,15 @@ PARAMETER_OPTIONS = [
     click.option("--preset", metavar="NAME", help="Processor whose parameters to use; 'perfmodel params' lists them. "
                  "[default: spr-8480p]"),
     click.option("--params", type=_FILE, metavar="FILE", help="TOML file with parameters of your own."),
+    click.option("--uncalibrated", is_flag=True,
+                 help="Start from the priors, without what was fitted to public measurements."),
     click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter. Repeatable."),
 ]  # fmt: skip
 
 RUN_OPTIONS = [
+    click.option("--generation", metavar="NAME",
+                 help="Kernel whose mapping rule and knobs to use, such as mainline-4k or hugepage-v3; "
+                 "docs/costs.md has them."),
     click.option("--threads", metavar="N", type=int, help="Threads; no result depends on it. [default: one a core]"),
     click.option("--every-region", is_flag=True,
                  help="Run regions of 1 GiB that are alike one by one too; no result depends on it."),
@@ -125,7 +130,8 @@ def build_parameters(given: dict[str, Any]) -> "ParameterSet":
     """Return the parameters of the given option values; takes them out of ``given``."""
     from perfmodel.parameters import DEFAULT_PRESET, load_parameters
 
-    return load_parameters(given.pop("preset") or DEFAULT_PRESET, given.pop("params"), tuple(given.pop("overrides")))
+    preset, calibrated = given.pop("preset") or DEFAULT_PRESET, not given.pop("uncalibrated")
+    return load_parameters(preset, given.pop("params"), tuple(given.pop("overrides")), calibrated)
 
 
 def _feature_off(text: str) -> str:

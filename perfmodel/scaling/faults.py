@@ -62,6 +62,7 @@ class Extras:
     pamt_get: float
     pamt_lock: float
     pamt_add: float
+    pamt_pair: float
     remote_line: float = 0.0
 
 
@@ -115,6 +116,7 @@ class FaultPath:
             script.work(x.pamt_lock)
             script.add(Op.ATOMIC, Reg.PAMT_REFERENCES)
             script.add(Op.WRITE_UNLOCK, Reg.PAMT_LOCK)
+            script.work(x.pamt_pair)
         else:
             script.work(x.pamt_get)
             script.add(Op.ATOMIC, Reg.PAMT_REFERENCES)
