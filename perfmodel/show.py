@@ -49,6 +49,14 @@ STAGE_TITLES = {
     "pamt": "Dynamic PAMT",
 }
 
+LINE_TITLES = {
+    "sept": "S-EPT",
+    "pamt": "PAMT",
+    "control": "TDR, TDCS, TDVPS",
+    "keyhole": "keyhole state",
+    "scan": "PAMT scan of a 2M AUG",
+}
+
 _TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
 
 
@@ -65,6 +73,7 @@ def print_comparison(result: Comparison) -> None:
         table.add_row(title, *(one[title] for one in cells))
     console.print(table)
     _print_refusals(console, result.rows)
+    _print_lines(console, result.notes)
     _print_foot(console, result)
 
 
@@ -91,6 +100,7 @@ def print_run(result: Run, parameters: ParameterSet) -> None:
                 )
         console.print(table)
     _print_refusals(console, [done.row for done in result.runs])
+    _print_lines(console, result.notes)
     _print_foot(console, result)
 
 
@@ -191,11 +201,28 @@ def _print_refusals(console: Console, rows: list[Row]) -> None:
     console.print(table)
 
 
+def _print_lines(console: Console, notes: dict[str, Any]) -> None:
+    """Print where the module's lines were found, if caches were simulated."""
+    if not (found := notes.get("lines_found")):
+        return
+    table = Table(title="Accesses of the TDX module to lines, by where the line was")
+    for title in ("interface", "lines of"):
+        table.add_column(title)
+    levels = list(next(iter(next(iter(found.values())).values())))
+    for level in levels:
+        table.add_column(level, justify="right")
+    for interface, structures in found.items():
+        for structure, counts in structures.items():
+            table.add_row(interface, LINE_TITLES[structure], *(f"{counts[level]:,}" for level in levels))
+    console.print(table)
+
+
 def _print_foot(console: Console, result: Comparison | Run) -> None:
     console.print(
         f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
         f"seed {result.seed}, module {result.scenario['module']}"
-        + "".join(f" + {name}" for name in result.scenario["module_features"]),
+        + "".join(f" + {name}" for name in result.scenario["module_features"])
+        + (", memory model simulated" if result.scenario["memory_model"] == "simulated" else ""),
         highlight=False,
     )
 
