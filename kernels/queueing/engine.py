@@ -63,8 +63,6 @@ def _execute_rest(sim, thread, pc, op, now):
         return kick(sim, thread, now)
     if op == _ANSWER:
         return answer(sim, thread, pc, now)
-    if op == _GATE:
-        return gate(sim, thread, pc, now)
     if op == _FLAG:
         sim.tds[sim.threads[thread, TD], NO_ENTRY] = sim.script[pc, STEP_ARG]
     return now
@@ -104,6 +102,9 @@ def advance(sim, units):
             continue
         elif op == _LAND:
             land(sim, thread, pc, now)
+            continue
+        elif op == _GATE:
+            gate(sim, thread, pc, now)
             continue
         elif op == _PARK:
             done = NOT_YET

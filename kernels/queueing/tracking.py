@@ -168,11 +168,11 @@ def gate(sim, thread, pc, now):
     """Stay outside while ``wait_for_sept_zap`` is set, looking again each time that the run loop has gone round."""
     if sim.tds[sim.threads[thread, TD], NO_ENTRY] == 0:
         sim.threads[thread, INSIDE] = ENTERING
-        return now
+        proceed(sim, thread, now)
+        return
     sim.threads[thread, INSIDE] = OUTSIDE
     if sim.threads[thread, KICK_PENDING]:
         sim.threads[thread, KICK_PENDING] = 0
         _answer(sim, thread, sim.script[pc, STEP_LINE], now)
     sim.totals[POLLS] += 1
-    sim.threads[thread, PC] = pc - 1
-    return now + sim.script[pc, STEP_ARG]
+    schedule(sim, thread, now + sim.script[pc, STEP_ARG])

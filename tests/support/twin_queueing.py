@@ -315,7 +315,7 @@ class Twin(Events):
         if t.kick_pending:
             t.kick_pending = False
             self._acknowledge(t, step, now)
-        self._go_on(t, t.pc, now + step.arg)
+        self._wake(t, now + step.arg)
 
     def _flag(self, t: Thread, step: Step, now: int) -> None:
         self.tds[t.td].no_entry = step.arg
