@@ -11,7 +11,7 @@ from twin_queueing import Twin
 
 from kernels.queueing import layout as q
 from kernels.queueing.engine import FINISHED, advance, start
-from kernels.queueing.layout import Simulation
+from kernels.queueing.layout import Op, Simulation
 from perfmodel.parameters import load_parameters
 from perfmodel.scaling import network
 from perfmodel.scaling.faults import PathOptions
@@ -88,6 +88,22 @@ def finish(sim: Simulation, units: int) -> Simulation:
     """Run so many units, which must be possible."""
     assert advance(sim, units) == FINISHED
     return sim
+
+
+def mark(script: Script, who: int) -> None:
+    """Let ``trace`` see when a thread comes here, and which."""
+    script.add(Op.NOTHING)
+    script.add(Op.DONE, arg=who)
+
+
+def trace(sim: Simulation, marks: int) -> list[tuple[float, int]]:
+    """Return time in ns and thread of the next marks."""
+    seen = []
+    for _ in range(marks):
+        before = int(sim.totals[q.PAGES])
+        finish(sim, int(sim.totals[q.UNITS]) + 1)
+        seen.append((int(sim.totals[q.NOW]) / 1000, int(sim.totals[q.PAGES]) - before))
+    return seen
 
 
 @dataclass
