@@ -55,7 +55,7 @@ def make_simulation(
     """
     leaves = 1 << max(threads - 1, 0).bit_length()
     numbers = np.arange(leaves, dtype=np.int64)
-    events = np.empty(2 * leaves, np.int64)
+    events = np.zeros(2 * leaves, np.int64)
     events[leaves:] = FOREVER << THREAD_BITS | numbers
     for node in range(leaves - 1, 0, -1):
         events[node] = min(events[2 * node], events[2 * node + 1])
