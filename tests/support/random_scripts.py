@@ -53,7 +53,7 @@ def random_simulation(
         q.LOCAL: 11_000, q.REMOTE: 23_000, q.WAKE: 70_000, q.IPI_SEND: 900, q.IPI_DELIVERY: 13_000, q.KICKED: 0,
         q.UNITS_IN_GUEST: (_GIBS << 18) >> shift, q.UNIT_STRIDE: 211, q.UNIT_SHIFT: shift, q.STRIPED: int(striped),
         q.GIBS: _GIBS, q.RANGES: _RANGES, q.LINES: _UNIT_LINES, q.PLACEMENT: placement, q.NODES: _NODES,
-        q.REMOTE_PACE: 700, q.LINK_PACE: 1500,
+        q.REMOTE_PACE: 700, q.LINK_PACE: 3000,
     }  # fmt: skip
     sim, starts = small(
         write,
