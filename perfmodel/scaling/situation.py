@@ -80,7 +80,7 @@ def describe(
     costs = Costs(**{name: prices.parameter(name) for name in COST_NAMES})
     touches = scenario.guest == "touch-first"
     touched_2m = touches and mix.ranges_2m > 0
-    page_wise = touches and scenario.order == "sequential" and not touched_2m
+    page_wise = touches and not touched_2m
     options = replace(options or PathOptions(), touch_first=touches, page_wise=page_wise)
     extras = Extras(
         failed_call=failed_call_ns(prices),

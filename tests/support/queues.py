@@ -152,6 +152,7 @@ def differences(sim: Simulation, twin: Twin) -> Iterator[str]:
     for n, resource in twin.resources.items():
         pairs.append((f"resource {n}", _row_of(sim, sim.resources[n].tolist()), _fields_of(resource)))
     untouched = np.delete(sim.resources, list(twin.resources), axis=0)
+    untouched[untouched[:, q.STATE] == q.PRESENT, q.STATE] = q.ABSENT  # tables that were there from the start
     pairs.append(("what no thread met", {tuple(row) for row in np.unique(untouched, axis=0).tolist()}, _UNTOUCHED))
     leaves = sim.events.size // 2
     for n, (row, t) in enumerate(zip(sim.threads.tolist(), twin.threads, strict=True)):

@@ -127,6 +127,7 @@ class Events:
             for row in sim.tds.tolist()
         ]  # fmt: skip
         self.bases = [row[q.BASE_GIB : q.BASE_LINE + 1] for row in sim.tds.tolist()]
+        self.states = sim.resources[:, q.STATE].tolist()
         self.resources: dict[int, Resource] = {}
         self.visits: Counter[tuple[int, int]] = Counter()
         self.calls: Counter[int] = Counter()
@@ -207,7 +208,7 @@ class Events:
     # lines
 
     def row(self, number: int) -> Resource:
-        return self.resources.setdefault(number, Resource())
+        return self.resources.setdefault(number, Resource(table=self.states[number]))
 
     def _at(self, t: Thread, register: int) -> Resource:
         assert register >= 0

@@ -159,7 +159,8 @@ class Twin(Events):
         self._find_first(stream, now)
 
     def _stream(self, t: Thread, step: Step, now: int) -> None:
-        near, far, served = t.registers[step.line], t.registers[step.lock], step.arg
+        near, served = t.registers[step.line], step.arg
+        far = t.registers[step.lock] if step.lock >= 0 else -1
         own = max(step.otherwise, served, 1)
         t.pc += 1
         self.worked += own
