@@ -58,7 +58,7 @@ class ScaleOptions:
     clear: str = "mapping"
     same_rip: bool = False
     reset_pages: bool = False
-    samples: int = 24
+    samples: int = 16
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -138,14 +138,16 @@ def scale(
         raise InputError(f"nodes {scenario.nodes}: accepted are at most as many as vcpus, {options.vcpus[-1]}")
     total, done = len(lines) * len(counts), 0
     curves = []
+    known: dict[tuple[object, ...], Estimate] = {}  # interfaces whose ranges are mapped alike meet alike
     for line in lines:
-        estimates = []
         for vcpus in counts:
             if progress:
                 progress(done, total)
-            estimates.append(_estimate(line, replace(scenario, vcpus=vcpus), parameters, options, values, threads))
+            key = (line.workload, line.state, line.mix, vcpus)
+            if key not in known:
+                known[key] = _estimate(line, replace(scenario, vcpus=vcpus), parameters, options, values, threads)
             done += 1
-        curves.append(_curve(line, estimates))
+        curves.append(_curve(line, [known[line.workload, line.state, line.mix, vcpus] for vcpus in counts]))
     if progress:
         progress(total, total)
     return ScaleResult(
