@@ -1,6 +1,7 @@
 """Results: exact counts of a run, their price, and everything that made them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,29 @@ def _is_sound(cost: Cost) -> bool:
         and math.isclose(cost.total, math.fsum(parts), rel_tol=1e-9, abs_tol=1e-9)
         and 0 <= cost.low <= cost.total <= cost.high < math.inf
     )
+
+
+def schema_of(path: Path, accepted: Sequence[str]) -> str:
+    """Return which of the schemas ``accepted`` a result file says it has.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or says something else.
+    """
+    wanted = f"accepted is a file that perfmodel wrote with --json, of schema {', '.join(accepted)}"
+    try:
+        schema = msgspec.json.decode(path.read_bytes(), type=_Headed).schema
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: {wanted}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}: {wanted}") from None
+    if schema not in accepted:
+        raise InputError(f"{path}: schema {schema!r}: {wanted}")
+    return schema
+
+
+class _Headed(msgspec.Struct):
+    """Any result: all have a schema."""
+
+    schema: str
