@@ -52,6 +52,10 @@ figures: $(VENV)/.all ## the table's and the figures' source in the README and d
 	$(BIN)/perfmodel scale --memory 512GiB --preset gnr-6980p --interface page-4k --interface pfn --workload convert \
 		--workload teardown --state inside --state ticking --state halted --samples 8 --json scaling-changes.json
 	$(BIN)/perfmodel plot scaling-changes.json -o docs/scaling-changes.png
+	$(BIN)/perfmodel validate --json validate.json
+	$(BIN)/perfmodel plot validate.json -o docs/residuals.png
+	$(BIN)/perfmodel sensitivity --json sensitivity.json
+	$(BIN)/perfmodel plot sensitivity.json -o docs/sensitivity.png
 
 clean: ## remove what was built
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from perfmodel._version import __version__
+from perfmodel.commands.calibrate import calibrate_command
 from perfmodel.commands.compare import compare_command, run_command
 from perfmodel.commands.conform import conform_command
 from perfmodel.commands.doctor import doctor_command
@@ -14,7 +15,9 @@ from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
 from perfmodel.commands.scale import scale_command
+from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
+from perfmodel.commands.validate import validate_command
 from perfmodel.errors import InputError, ModelError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -38,6 +41,9 @@ for command in (
     plot_command,
     steady_command,
     scale_command,
+    calibrate_command,
+    validate_command,
+    sensitivity_command,
     conform_command,
     doctor_command,
 ):

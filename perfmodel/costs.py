@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from perfmodel.draws import cost_factors
 from perfmodel.parameters import ParameterSet
 
 PopulateStage = Literal[
@@ -56,7 +57,7 @@ LifeStage = Literal[
 Stage = PopulateStage | LifeStage
 
 STAGES: tuple[str, ...] = get_args(PopulateStage)
-"""Stages in the order of a fault; docs/cost-model.md says from where to where each one is counted."""
+"""Stages in the order of a fault; docs/costs.md says from where to where each one is counted."""
 
 LIFE_STAGES: tuple[str, ...] = get_args(LifeStage)
 """Stages that only the rest of a TD's life has: building, converting, splitting, removing, reclaiming."""
@@ -211,9 +212,18 @@ def unit_matrix(ledgers: Sequence[Ledger], names: Sequence[str]) -> npt.NDArray[
 def sample_costs(
     ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Total cost in ns of each ledger under each parameter sample, shape (samples, ledgers)."""
-    units = unit_matrix(ledgers, parameters.names).sum(axis=1)
-    return np.asarray(parameters.sample_ns(samples, seed) @ units.T)
+    """Total cost in ns of each ledger under each parameter sample, shape (samples, ledgers).
+
+    With a calibrated set the draws are factors of mean 1, correlated as the calibration says, with what the host and
+    each stage may be off by: the same for all ledgers, so that less work never costs more.
+    """
+    units = unit_matrix(ledgers, parameters.names)
+    if parameters.joint is None:
+        return np.asarray(parameters.sample_ns(samples, seed) @ units.sum(axis=1).T)
+    rows = [ALL_STAGES.index(stage) for stage in stages_of(ledgers)]
+    prices, stages = cost_factors(parameters.parameters, parameters.joint, len(ALL_STAGES), samples, seed)
+    parts = units * parameters.values_ns()
+    return np.stack([((prices @ one.T) * stages[:, rows]).sum(axis=1) for one in parts], axis=1)
 
 
 def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0) -> list[Price]:

@@ -40,7 +40,9 @@ def examine(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> list[Findin
     return [
         Finding("Python", True, platform.python_version(), ""),
         *(_package(name, purpose) for name, purpose in (
-            ("numpy", ""), ("numba", ""), ("jc", "reads /proc"), ("matplotlib", "draws figures: perfmodel[plot]"),
+            ("numpy", ""), ("numba", ""), ("scipy", "fits parameters"), ("jc", "reads /proc"),
+            ("matplotlib", "draws figures: perfmodel[plot]"),
+            ("SALib", "screens parameters: perfmodel[sensitivity]"),
             ("pytest-benchmark", "runs bench/: perfmodel[bench]"),
         )),
         Finding("cores", True, str(len(os.sched_getaffinity(0))), "regions run on one thread a core"),

@@ -19,15 +19,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from perfmodel.draws import correlate, normal_cdf, normal_quantile, quantile
 from perfmodel.errors import InputError
+from perfmodel.joint import Joint, check_joint
 
 Unit = Literal["cycles", "ns"]
-Distribution = Literal["loguniform", "uniform", "logtriangular", "fixed"]
-Confidence = Literal["A", "B", "C", "D", "U", "I"]
+Distribution = Literal["loguniform", "uniform", "logtriangular", "lognormal", "fixed"]
+Confidence = Literal["A", "B", "C", "D", "U", "I", "F"]
 
 DEFAULT_PRESET = "spr-8480p"
 CLOCK_NAMES = ("core_ghz", "tsc_ghz")
 CLOCK_LIMITS_GHZ = (0.1, 10.0)
+_LARGEST_SIGMA = 10.0
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +45,7 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Confidence
     meaning: str
     source: str
+    sigma: float | None = None
 
 
 class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +66,7 @@ class ParameterChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     distribution: Distribution | None = None
     confidence: Confidence | None = None
     source: str | None = None
+    sigma: float | None = None
 
 
 class _Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,9 +86,12 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _UserFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str | None = None
+    preset: str | None = None
     core_ghz: Any = None
     tsc_ghz: Any = None
     parameters: dict[str, Any] = {}
+    joint: Joint | None = None
+    provenance: Any = None
 
 
 class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,12 +105,18 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Core clock, by which cycles become ns, and TSC clock, by which results in ns become TSC cycles.
     parameters : tuple of Parameter
         In the order of ``data/parameters.toml``, whatever the order of the changes.
+    joint : Joint, optional
+        Of a calibrated set.
+    preset : str
+        The processor whose caches they go with; no price, and not part of the hash.
     """
 
     name: str
     core_ghz: float
     tsc_ghz: float
     parameters: tuple[Parameter, ...]
+    joint: Joint | None = None
+    preset: str = DEFAULT_PRESET
 
     def __post_init__(self) -> None:
         for key in CLOCK_NAMES:
@@ -121,7 +135,8 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         content = {
             "core_ghz": self.core_ghz,
             "tsc_ghz": self.tsc_ghz,
-            "parameters": {p.name: [p.unit, p.distribution, p.value, p.low, p.high] for p in self.parameters},
+            "parameters": {p.name: [p.unit, p.distribution, p.value, p.low, p.high, p.sigma] for p in self.parameters},
+            "joint": msgspec.to_builtins(self.joint),
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -140,27 +155,13 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sample_ns(self, samples: int, seed: int) -> npt.NDArray[np.float64]:
         """Prices drawn from their distributions, in ns, shape (samples, n); the same for the same seed."""
         draws = np.random.default_rng(seed).random((len(self.parameters), samples))  # one added last moves no other
-        columns = [_quantile(parameter, draws[j]) for j, parameter in enumerate(self.parameters)]
+        if self.joint is not None:
+            draws = normal_cdf(correlate(normal_quantile(draws), self.names, self.joint))
+        columns = [quantile(parameter, draws[j]) for j, parameter in enumerate(self.parameters)]
         return np.column_stack(columns) * self._ns_per_unit()
 
     def _ns_per_unit(self) -> npt.NDArray[np.float64]:
         return np.array([1.0 / self.core_ghz if p.unit == "cycles" else 1.0 for p in self.parameters])
-
-
-def _quantile(parameter: Parameter, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Inverse distribution function of one parameter at `u`, in the parameter's own unit."""
-    low, high = parameter.low, parameter.high
-    if parameter.distribution == "fixed" or low == high:
-        return np.full_like(u, parameter.value)
-    if parameter.distribution == "uniform":
-        return low + u * (high - low)
-    span = math.log(high / low)
-    if parameter.distribution == "loguniform":
-        return np.asarray(low * np.exp(u * span))
-    mode = math.log(parameter.value / low) / span
-    below = np.sqrt(u * mode)
-    above = 1.0 - np.sqrt((1.0 - u) * (1.0 - mode))
-    return np.asarray(low * np.exp(np.where(u < mode, below, above) * span))
 
 
 def _check_clock(key: str, value: float) -> None:
@@ -178,6 +179,11 @@ def _check_parameter(p: Parameter) -> None:
         raise InputError(
             f"{p.name} = {p.value:g}: accepted is {p.low:g} to {p.high:g} {p.unit} "
             "(a parameter file may give low and high)"
+        )
+    if (p.distribution == "lognormal") != (p.sigma is not None) or not 0 <= (p.sigma or 0) <= _LARGEST_SIGMA:
+        raise InputError(
+            f"{p.name}: sigma {p.sigma!r} with {p.distribution}; accepted is lognormal with a sigma of 0 to "
+            f"{_LARGEST_SIGMA:g}, the standard deviation of the logarithm"
         )
     if p.low < 0 or (p.low == 0 and p.distribution.startswith("log")):
         least = "above 0" if p.distribution.startswith("log") else "0 or more"
@@ -214,15 +220,16 @@ def _unknown(name: str, known: Iterable[str]) -> InputError:
 def _changed(old: Parameter, change: ParameterChange) -> Parameter:
     """`old` with `change`; a new unit needs its own range, and a lone value is taken as known exactly."""
     ranged = change.low is not None or change.high is not None
+    was = "loguniform" if old.distribution == "lognormal" else old.distribution  # a new range ends what a fit has found
     if change.unit not in (None, old.unit) and (change.low is None or change.high is None):
         raise InputError(f"{old.name}: unit {change.unit!r} instead of {old.unit!r}; accepted with low and high")
-    distribution = change.distribution or (old.distribution if ranged else "fixed")
+    distribution = change.distribution or (was if ranged else "fixed")
     given = {
         key: value
         for key in ("low", "high", "unit", "confidence", "source")
         if (value := getattr(change, key)) is not None
     }
-    return msgspec.structs.replace(old, value=change.value, distribution=distribution, **given)
+    return msgspec.structs.replace(old, value=change.value, distribution=distribution, sigma=change.sigma, **given)
 
 
 def _change_of(parameter: Parameter, entry: object) -> ParameterChange:
@@ -244,10 +251,14 @@ def _change_of(parameter: Parameter, entry: object) -> ParameterChange:
 
 def parameters_toml(parameters: ParameterSet) -> str:
     """A parameter file that gives back the same set, on top of any preset."""
-    lines = [f"{key} = {json.dumps(getattr(parameters, key))}" for key in ("name", *CLOCK_NAMES)]
+    lines = [f"{key} = {json.dumps(getattr(parameters, key))}" for key in ("name", "preset", *CLOCK_NAMES)]
     for p in parameters.parameters:
         lines += ["", f"[parameters.{p.name}]"]
-        lines += [f"{key} = {json.dumps(getattr(p, key))}" for key in ParameterChange.__struct_fields__]
+        fields = {key: getattr(p, key) for key in ParameterChange.__struct_fields__}
+        lines += [f"{key} = {json.dumps(value)}" for key, value in fields.items() if value is not None]
+    if parameters.joint is not None:
+        lines += ["", "[joint]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in msgspec.to_builtins(parameters.joint).items()]
     return "\n".join(lines) + "\n"
 
 
@@ -285,7 +296,9 @@ def load_preset(name: str) -> Preset:
 
 
 def _read_user_file(path: Path) -> _UserFile:
-    accepted = "accepted is a TOML file of name, core_ghz, tsc_ghz and [parameters]"
+    accepted = (
+        "accepted is a TOML file of name, preset, core_ghz, tsc_ghz, [parameters] and what 'perfmodel calibrate' writes"
+    )
     try:
         return msgspec.toml.decode(path.read_bytes(), type=_UserFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -294,9 +307,12 @@ def _read_user_file(path: Path) -> _UserFile:
 
 
 def load_parameters(
-    preset: str = DEFAULT_PRESET, file: str | Path | None = None, overrides: Iterable[str] = ()
+    preset: str = DEFAULT_PRESET,
+    file: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    calibrated: bool = True,
 ) -> ParameterSet:
-    """Defaults, then preset, then `file`, then `overrides`.
+    """Defaults, then what was fitted to public observations, then preset, then `file`, then `overrides`.
 
     Parameters
     ----------
@@ -304,9 +320,12 @@ def load_parameters(
         One of `preset_names`.
     file : path, optional
         TOML with ``name``, ``core_ghz``, ``tsc_ghz`` and ``[parameters]``: ``name = number``, or a table of
-        ``value, low, high, unit, distribution, source, confidence``.
+        ``value, low, high, unit, distribution, source, confidence``; and ``preset``, the processor whose caches they
+        go with.
     overrides : iterable of str
         ``name=value``, also for ``core_ghz`` and ``tsc_ghz``; each name once.
+    calibrated : bool
+        Without it the priors of ``data/parameters.toml`` stand as they are, and so does a set without `joint`.
 
     Returns
     -------
@@ -320,8 +339,14 @@ def load_parameters(
     """
     chosen = load_preset(preset)
     known = {parameter.name: parameter for parameter in default_parameters()}
+    joint = None
+    if calibrated:
+        fitted = _calibration()
+        joint = fitted.joint
+        for key, entry in fitted.parameters.items():
+            known[key] = _changed(known[key], _change_of(known[key], entry))
     clocks = {"core_ghz": chosen.core_ghz.value, "tsc_ghz": chosen.tsc_ghz.value}
-    name = chosen.name
+    name = caches_of = chosen.name
     for key, change in chosen.parameters.items():
         if key not in known:
             raise _unknown(key, known)
@@ -330,6 +355,8 @@ def load_parameters(
     if file is not None:
         content = _read_user_file(Path(file))
         name = content.name or f"{name}+file"
+        caches_of = load_preset(content.preset or caches_of).name
+        joint = check_joint(content.joint, tuple(known)) if content.joint else joint
         for key in CLOCK_NAMES:
             if (value := getattr(content, key)) is not None:
                 clocks[key] = _number(key, value, _clock_text())
@@ -353,4 +380,23 @@ def load_parameters(
             known[key] = _changed(known[key], ParameterChange(value=value))
         else:
             raise _unknown(key, [*known, *CLOCK_NAMES])
-    return ParameterSet(f"{name}+set" if seen else name, parameters=tuple(known.values()), **clocks)
+    return ParameterSet(
+        f"{name}+set" if seen else name, parameters=tuple(known.values()), joint=joint, preset=caches_of, **clocks
+    )
+
+
+def change_parameters(parameters: ParameterSet, changes: Mapping[str, ParameterChange]) -> ParameterSet:
+    """Return ``parameters`` with ``changes``; `InputError` for a name that does not exist or a value out of range."""
+    known = {parameter.name: parameter for parameter in parameters.parameters}
+    for name, change in changes.items():
+        if name not in known:
+            raise _unknown(name, known)
+        known[name] = _changed(known[name], change)
+    return msgspec.structs.replace(parameters, parameters=tuple(known.values()))
+
+
+@functools.cache
+def _calibration() -> _UserFile:
+    """``data/calibrated.toml``, which ``perfmodel calibrate`` has written."""
+    text = (resources.files("perfmodel") / "data" / "calibrated.toml").read_bytes()
+    return msgspec.toml.decode(text, type=_UserFile)

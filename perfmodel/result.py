@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from perfmodel.scenario import Scenario
 
 COMPARE_SCHEMA = "perfmodel/compare/1"
 RUN_SCHEMA = "perfmodel/run/1"
+
+_Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
 class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,3 +190,18 @@ class _Headed(msgspec.Struct):
     """Any result: all have a schema."""
 
     schema: str
+
+
+def load_document(path: Path, kind: type[_Document]) -> _Document:
+    """Read a result of type ``kind`` whose schema :func:`schema_of` has found to be its own.
+
+    Raises
+    ------
+    InputError
+        The rest of the file is not what its schema says.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        schema = next(field.default for field in msgspec.structs.fields(kind) if field.name == "schema")
+        raise InputError(f"{path}: {error}: accepted is what perfmodel writes as schema {schema}") from None

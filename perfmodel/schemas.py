@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
-SCHEMAS = ("compare-1", "run-1", "host-1", "steady-1", "life-1", "scale-1")
+SCHEMAS = (
+    "compare-1", "run-1", "host-1", "steady-1", "life-1", "scale-1", "validate-1", "calibrate-1", "sensitivity-1",
+)  # fmt: skip
 """What is shipped. ``compare-1`` describes files that say ``"schema": "perfmodel/compare/1"``, and so on."""
 
 

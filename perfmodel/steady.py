@@ -280,7 +280,7 @@ def _leaves(ranges: int, share_2m: float, seed: int) -> npt.NDArray[np.uint8]:
 
 def _prices(parameters: ParameterSet, hardware: WalkHardware) -> ParameterSet:
     memory = (parameters["dram_read"], parameters["memory_encryption_read"])
-    return msgspec.structs.replace(parameters, parameters=hardware.latencies + memory)
+    return msgspec.structs.replace(parameters, parameters=hardware.latencies + memory, joint=None)
 
 
 def _units(counts: Array, *kinds: int) -> npt.NDArray[np.float64]:

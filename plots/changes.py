@@ -17,7 +17,8 @@ from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import ScalePoint
 from perfmodel.show import format_time
 from perfmodel.sizes import format_size
-from plots.scaling import INTERVAL_LABEL, add_title, spread_out, vcpu_axis
+from plots.interfaces import INTERVAL_LABEL
+from plots.scaling import add_title, spread_out, vcpu_axis
 from plots.style import FAINT, INTERFACE_LOOKS, source_line, style
 
 TITLES = {

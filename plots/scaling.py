@@ -19,10 +19,9 @@ from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import Limit, ScalePoint
 from perfmodel.show import format_number, format_time
 from perfmodel.sizes import format_size
-from plots.interfaces import describe
+from plots.interfaces import INTERVAL_LABEL, describe
 from plots.style import FAINT, INK, INTERFACE_LOOKS, LineLook, Look, source_line, style
 
-INTERVAL_LABEL = "5 % to 95 % interval over the parameters' ranges"
 IDEAL_LABEL = "ideal: one vCPU alone, times their number"
 BOUND_LABEL = "bound of a resource at the central values, named above"
 KNEE_LABEL = "knee: ideal meets the tightest bound, at this many vCPUs"
@@ -304,8 +303,7 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     for x, total in enumerate(totals):
         text = format_time(total / 1e9).replace("us", "µs")
         axes.annotate(text, (x, 101.5), ha="center", va="bottom", fontsize=8.5, annotation_clip=False)
-    pages = f"{curve.pages_per_unit:.3g} page{'' if curve.pages_per_unit == 1 else 's'} of 4 KiB each"
-    axes.set_title(f"Where the time of a fault goes: {name}, {pages}", fontweight="bold", pad=17)
+    axes.set_title(f"Where the time of a fault goes: {name}, {_leaves(curve)}", fontweight="bold", pad=17)
     axes.set_xlabel("vCPUs of a TD; above each bar the mean time of a fault")
     axes.set_ylabel("share of the time, %")
     axes.set_xticks(range(len(parts)), [str(point.vcpus) for point in curve.points])
@@ -317,6 +315,13 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
 
 def _paint(look: Look) -> dict[str, Any]:
     return {"facecolor": look.colour, "hatch": look.hatch or None, "edgecolor": INK, "linewidth": 0.4}
+
+
+def _leaves(curve: Curve) -> str:
+    share = 100 * curve.leaves_2m_share
+    if 0.5 <= share < 99.5:
+        return f"{share:.0f} % of the memory in 2M leaves"
+    return "2M leaves" if share >= 99.5 else "4K leaves"
 
 
 def vcpu_axis(axes: Axes, counts: Sequence[int]) -> None:
@@ -368,6 +373,7 @@ def describe_scale(result: ScaleResult) -> str:
         "1G folios cleared whole": options["clear"] == "folio",
         "one RIP touches all pages": options["same_rip"],
         "removed pages reset": options["reset_pages"],
+        "memory model simulated": scenario["memory_model"] == "simulated",
     }
     return "\n".join(
         line for line in (describe(scenario), "; ".join(text for text, is_so in said.items() if is_so)) if line

@@ -1,5 +1,6 @@
 """``perfmodel compare`` and ``perfmodel run``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from perfmodel.commands.output import announce_compilation, check_writable, prog
 from perfmodel.errors import InputError
 
 if TYPE_CHECKING:
+    from perfmodel.generations import Generation
     from perfmodel.parameters import ParameterSet
     from perfmodel.scenario import Scenario
 
@@ -31,7 +33,7 @@ def compare_command(**given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_comparison
 
-    with progress_bar(_what_goes_on(scenario), _announce) as progress:
+    with progress_bar(_what_goes_on(scenario), _announcement(scenario)) as progress:
         result = compare(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [row.interface for row in result.rows], result.notes)
     if json_path != "-":
@@ -59,7 +61,7 @@ def run_command(file: Path | None, savings: bool, **given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_run
 
-    with progress_bar(_what_goes_on(scenario), _announce) as progress:
+    with progress_bar(_what_goes_on(scenario), _announcement(scenario)) as progress:
         result = run(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [r.row.interface for r in result.runs], result.notes)
     if json_path != "-":
@@ -72,12 +74,18 @@ def _run_story(file: Path, given: dict[str, Any], savings: bool) -> None:
     for option in SCENARIO_NAMES:
         if context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT:
             raise InputError(f"{option.replace('_', '-')}: {file} describes the guest; accepted is one or the other")
+    name = given.pop("generation")
     how, json_path = _take_run_options(given)
+    from perfmodel.generations import load_generation
     from perfmodel.life.scenario_file import load_story
     from perfmodel.life.story import live, to_json
     from perfmodel.life.table import print_life
 
     story, parameters = load_story(file), build_parameters(given)
+    if name is not None:
+        generation = load_generation(name)
+        story, parameters = generation.of_story(story), generation.of_parameters(parameters)
+        _say_whether_measured(generation)
     with progress_bar("regions of 1 GiB", lambda: announce_compilation("convert.convert_region", 30)) as progress:
         result = live(story, parameters, progress=progress, savings=savings, **how)
     _say_what_is_missing(story.scenario, result.scenario, [row.interface for row in result.rows], result.notes)
@@ -95,9 +103,30 @@ def _announce() -> None:
     announce_compilation("populate.populate_region", 20)
 
 
+def _announcement(scenario: "Scenario") -> Callable[[], None]:
+    def with_caches() -> None:
+        _announce()
+        announce_compilation("cache_populate.run_chunks", 15)
+
+    return with_caches if scenario.memory_model == "simulated" else _announce
+
+
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
+    from perfmodel.generations import load_generation
+
+    name = given.pop("generation")
     how, json_path = _take_run_options(given)
-    return build_scenario(given), build_parameters(given), how, json_path
+    scenario, parameters = build_scenario(given), build_parameters(given)
+    if name is not None:
+        generation = load_generation(name)
+        scenario, parameters = generation.of_scenario(scenario), generation.of_parameters(parameters)
+        _say_whether_measured(generation)
+    return scenario, parameters, how, json_path
+
+
+def _say_whether_measured(generation: "Generation") -> None:
+    if not generation.is_validated:
+        warn(f"generation {generation.name}: {generation.note}")
 
 
 def _take_run_options(given: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -123,5 +152,8 @@ def _say_what_is_missing(
             warn(f"keyhole misses of a guest that touches first are estimated ({listed})")
         else:
             warn(f"keyhole misses of pages that are no run are estimated ({listed}); --keyholes exact counts them")
+    if shares := notes.get("lines_estimated_share"):
+        listed = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares.items())
+        warn(f"where lines are found is estimated from a part of the run ({listed} not run); --keyholes exact runs all")
     for missing in notes.get("missing", ()):
         warn(f"host: {missing['file']}: {missing['reason']}: {missing['costs']}")

@@ -69,6 +69,10 @@ SCENARIO_OPTIONS = [
     click.option("--keyholes", default="periodic", show_default=True, metavar="NAME",
                  help=f"Count of the module's keyhole misses: {_either(names.KEYHOLE_MODES)}. exact replays every call "
                  "(about 2 us a 4K fault), periodic one range of each kind; ranges that are no run are sampled."),
+    click.option("--memory-model", default="constant", show_default=True, metavar="NAME",
+                 help=f"Cost of the module's cache lines: {_either(names.MEMORY_MODELS)}. simulated runs the lines of "
+                 "S-EPT, PAMT, control pages and keyholes through caches; a guest above 2 GiB is sampled "
+                 "(--keyholes exact: run whole)."),
     click.option("--module-feature", "features", multiple=True, metavar="NAME=off",
                  help=f"Turn a feature of the module off: {_either(names.MODULE_FEATURES)}."),
 ]  # fmt: skip
@@ -76,7 +80,8 @@ SCENARIO_OPTIONS = [
 SCENARIO_NAMES = (
     "memory", "interfaces", "backing", "guest", "order", "layout", "levels", "shattered", "shared_pages",
     "shatter_layout", "seed", "vcpus", "tds", "vcpu_state", "nodes", "placement", "thp_share", "block_shares",
-    "extents", "host", "scale_host", "max_folio_order", "flush_first_page_only", "keyholes", "features",
+    "extents", "host", "scale_host", "max_folio_order", "flush_first_page_only", "keyholes", "memory_model",
+    "features",
 )  # fmt: skip
 """What the functions below call the values of ``SCENARIO_OPTIONS``."""
 
@@ -84,10 +89,15 @@ PARAMETER_OPTIONS = [
     click.option("--preset", metavar="NAME", help="Processor whose parameters to use; 'perfmodel params' lists them. "
                  "[default: spr-8480p]"),
     click.option("--params", type=_FILE, metavar="FILE", help="TOML file with parameters of your own."),
+    click.option("--uncalibrated", is_flag=True,
+                 help="Start from the priors, without what was fitted to public measurements."),
     click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change one parameter. Repeatable."),
 ]  # fmt: skip
 
 RUN_OPTIONS = [
+    click.option("--generation", metavar="NAME",
+                 help="Kernel whose mapping rule and knobs to use, such as mainline-4k or hugepage-v3; "
+                 "docs/costs.md has them."),
     click.option("--threads", metavar="N", type=int, help="Threads; no result depends on it. [default: one a core]"),
     click.option("--every-region", is_flag=True,
                  help="Run regions of 1 GiB that are alike one by one too; no result depends on it."),
@@ -120,7 +130,8 @@ def build_parameters(given: dict[str, Any]) -> "ParameterSet":
     """Return the parameters of the given option values; takes them out of ``given``."""
     from perfmodel.parameters import DEFAULT_PRESET, load_parameters
 
-    return load_parameters(given.pop("preset") or DEFAULT_PRESET, given.pop("params"), tuple(given.pop("overrides")))
+    preset, calibrated = given.pop("preset") or DEFAULT_PRESET, not given.pop("uncalibrated")
+    return load_parameters(preset, given.pop("params"), tuple(given.pop("overrides")), calibrated)
 
 
 def _feature_off(text: str) -> str:

@@ -19,10 +19,11 @@ _FORMATS = (".png", ".svg", ".pdf")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="FILE", help="Figure to write: .png, .svg or .pdf.")
 def plot_command(result: Path, output: str) -> None:
-    """Draw RESULT, a file that 'compare' or 'scale' wrote with --json.
+    """Draw RESULT, a file that 'compare', 'scale', 'validate' or 'sensitivity' wrote with --json.
 
     compare: time and throughput by interface, stacked by stage. scale: by number of vCPUs, throughput of populating and
-    what bounds it, or the time of conversions, splits and tear-down.
+    what bounds it, or the time of conversions, splits and tear-down. validate: predicted against measured. sensitivity:
+    which prices matter, and what to measure.
     """
     if Path(output).suffix.lower() not in _FORMATS:
         raise InputError(f"output {output!r}: accepted are {', '.join(_FORMATS)}")
@@ -37,12 +38,25 @@ def plot_command(result: Path, output: str) -> None:
 
 
 def _draw(path: Path) -> "Figure":
-    from perfmodel.result import COMPARE_SCHEMA, load_comparison, schema_of
+    from perfmodel.calibration.report import VALIDATE_SCHEMA, Validation
+    from perfmodel.calibration.sensitivity_report import SENSITIVITY_SCHEMA, Sensitivity
+    from perfmodel.result import COMPARE_SCHEMA, load_comparison, load_document, schema_of
     from perfmodel.scaling.result import SCHEMA as SCALE_SCHEMA
 
-    schema = schema_of(path, (COMPARE_SCHEMA, SCALE_SCHEMA))
+    schema = schema_of(path, (COMPARE_SCHEMA, SCALE_SCHEMA, VALIDATE_SCHEMA, SENSITIVITY_SCHEMA))
     if schema == SCALE_SCHEMA:
         return _draw_scale(path)
+    if schema == VALIDATE_SCHEMA:
+        from plots.residuals import plot_residuals, points_of
+
+        validation = load_document(path, Validation)
+        if not points_of(validation):
+            raise InputError(f"{path}: no scored time: accepted is a validation with one or more")
+        return plot_residuals(validation)
+    if schema == SENSITIVITY_SCHEMA:
+        from plots.sensitivity import plot_sensitivity
+
+        return plot_sensitivity(load_document(path, Sensitivity))
     from plots.interfaces import plot_interfaces
 
     return plot_interfaces(load_comparison(path))

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.costs import INTERVAL, Ledger, ledger, unit_matrix
+from perfmodel.costs import INTERVAL, Ledger, ledger, sample_costs, unit_matrix
 from perfmodel.parameters import ParameterSet
 from perfmodel.scaling.bounds import Bound, find_bounds, find_knee
 from perfmodel.scaling.network import Description
@@ -75,6 +75,17 @@ def sample_values(parameters: ParameterSet, samples: int, seed: int) -> npt.NDAr
     return parameters.sample_ns(samples, _STREAM + seed)
 
 
+def model_scatter(units: Ledger, parameters: ParameterSet, samples: int, seed: int) -> npt.NDArray[np.float64]:
+    """Return by which factor each sample's work is off beyond its prices, shape (samples,): hosts, and the model.
+
+    A calibrated set knows it; 1 for all others.
+    """
+    if parameters.joint is None or not samples:
+        return np.ones(samples)
+    drawn = sample_values(parameters, samples, seed) @ _unit_counts(units, parameters.names)
+    return np.asarray(sample_costs([units], parameters, samples, _STREAM + seed)[:, 0] / drawn)
+
+
 def spread_of(value: float, sampled: npt.NDArray[np.float64], scale: float = 1.0) -> Interval:
     """Return ``value`` with the 5 % and 95 % points of ``sampled``, all times ``scale``."""
     if not sampled.size:
@@ -83,21 +94,26 @@ def spread_of(value: float, sampled: npt.NDArray[np.float64], scale: float = 1.0
     return Interval(value * scale, min(low, value) * scale, max(high, value) * scale)
 
 
-def scale_point(done: Estimate, alone_units_per_s: float) -> ScalePoint:
+def scale_point(
+    done: Estimate, alone_units_per_s: float, scatter: npt.NDArray[np.float64] | None = None
+) -> ScalePoint:  # fmt: skip
     """Return the result's form of an estimate.
 
     Parameters
     ----------
     done : Estimate
+    scatter : ndarray of float64, shape (samples,), optional
+        See :func:`model_scatter`.
     alone_units_per_s : float
         Units a second of one vCPU alone.
     """
     p, d = done.point, done.description
+    sampled = done.pages_per_s if scatter is None else done.pages_per_s / scatter
     speed_up = p.units_per_s / alone_units_per_s
     at_work = d.tds * (d.vcpus if d.workload == "populate" and d.state == "working" else 1)
     return ScalePoint(
         vcpus=d.vcpus,
-        gib_per_s=spread_of(p.pages_per_s, done.pages_per_s, 1 / _GIB_PAGES),
+        gib_per_s=spread_of(p.pages_per_s, sampled, 1 / _GIB_PAGES),
         units_per_s=p.units_per_s,
         speed_up=speed_up,
         efficiency=speed_up / at_work,
@@ -147,16 +163,16 @@ def together(
     seed : int
     threads : int, optional
     """
-    values = sample_values(parameters, SAMPLES, seed)
-    done = estimate(describe, values, threads)
+    units = ledger({**counters, "kick": 0, "kick_rounds": 0})
+    costs = sample_costs([units], parameters, SAMPLES, _STREAM + seed)[:, 0]
+    done = estimate(describe, sample_values(parameters, SAMPLES, seed), threads)
     d = done.description
     at_work = d.vcpus if d.state == "working" else 1
     chunks = max(-(-mapped_pages // _CHUNK_PAGES), 1)
     turns = -(-chunks // at_work)
-    work = _unit_counts(ledger({**counters, "kick": 0}), parameters.names)
     share = turns / chunks / 1e9
-    seconds = float(work @ parameters.values_ns()) * done.point.stretch * share
-    sampled = values @ work * done.stretch * share
+    seconds = float(_unit_counts(units, parameters.names) @ parameters.values_ns()) * done.point.stretch * share
+    sampled = costs * done.stretch * share
     pages_per_s = d.tds * mapped_pages / seconds
     point = scale_point(done, 1e9 / done.point.service_ns)
     point = _with_throughput(point, pages_per_s, d.tds * mapped_pages / sampled)

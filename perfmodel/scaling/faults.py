@@ -6,6 +6,7 @@ a frozen mirror entry KVM answers RET_PF_RETRY and begins again at guest_memfd, 
 https://lore.kernel.org/all/20241121115139.26338-1-yan.y.zhao@intel.com.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernels.queueing.layout import ABSENT, PRESENT, Op
@@ -62,6 +63,7 @@ class Extras:
     pamt_get: float
     pamt_lock: float
     pamt_add: float
+    pamt_pair: float
     remote_line: float = 0.0
 
 
@@ -115,6 +117,7 @@ class FaultPath:
             script.work(x.pamt_lock)
             script.add(Op.ATOMIC, Reg.PAMT_REFERENCES)
             script.add(Op.WRITE_UNLOCK, Reg.PAMT_LOCK)
+            script.work(x.pamt_pair)
         else:
             script.work(x.pamt_get)
             script.add(Op.ATOMIC, Reg.PAMT_REFERENCES)
@@ -133,8 +136,11 @@ class FaultPath:
         script.add(Op.COUNT, arg=Call.PAMT_ADD)
         script.add(Op.WRITE_UNLOCK, Reg.PAMT_LOCK)
 
-    def _missing_table(self, table: Reg, retry: Label) -> None:
-        """Freeze the entry above a missing table, SEPT.ADD, write the entry; who finds it frozen tries again."""
+    def _missing_table(self, table: Reg, retry: Label, then: Callable[[], None] | None = None) -> None:
+        """Freeze the entry above a missing table, SEPT.ADD, write the entry; who finds it frozen tries again.
+
+        Who adds the table does ``then``: what the first page of its range needs once.
+        """
         script, s = self._script, self._s
         there, busy, end = Label(), Label(), Label()
         script.add(Op.FREEZE, lock=table, arg=retry, otherwise=there)
@@ -142,6 +148,8 @@ class FaultPath:
         self._stream(s.table_flush, 1)
         sept_add(script, s.sept_add, self._x.failed_call, busy)
         script.add(Op.SET_STATE, lock=table, arg=PRESENT)
+        if then is not None:
+            then()
         script.add(Op.JUMP, arg=end)
         script.place(busy)
         script.add(Op.SET_STATE, lock=table, arg=ABSENT)
@@ -160,8 +168,7 @@ class FaultPath:
         if first:
             self._missing_table(Reg.TABLE_2M, retry)
             if not s.level:
-                self._missing_table(Reg.TABLE_4K, retry)
-                self._dynamic_pamt_add()
+                self._missing_table(Reg.TABLE_4K, retry, self._dynamic_pamt_add)
         self._dynamic_pamt_get()
         script.work(s.install)
         self._stream(s.flush, s.pages)

@@ -10,15 +10,16 @@ import numpy.typing as npt
 
 from perfmodel._version import __version__
 from perfmodel.comparison import execute
+from perfmodel.costs import ledger
 from perfmodel.errors import InputError
 from perfmodel.names import INTERFACES, MOST_VCPUS, VCPU_STATES
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.result import ParametersId
-from perfmodel.scaling.estimate import Estimate, estimate, limits_of, sample_values, scale_point
+from perfmodel.scaling.estimate import Estimate, estimate, limits_of, model_scatter, sample_values, scale_point
 from perfmodel.scaling.faults import PathOptions
 from perfmodel.scaling.network import Description, Workload
 from perfmodel.scaling.result import Curve, ScaleResult
-from perfmodel.scaling.situation import Mix, describe, mix_of
+from perfmodel.scaling.situation import Mix, change_counters, describe, mix_of
 from perfmodel.scenario import Scenario
 from perfmodel.workers import Progress
 
@@ -93,6 +94,7 @@ class _Line:
     interface: str
     state: str
     mix: Mix
+    scatter: npt.NDArray[np.float64]
 
 
 def scale(
@@ -158,12 +160,15 @@ def _lines(
     done = execute(replace(scenario, vcpus=1, tds=1, nodes=1, placement="own", vcpu_state="working"), parameters,
                    threads=threads)  # fmt: skip
     lines = []
-    for workload in options.workloads:
-        for row in done.rows:
+    workloads: tuple[Workload, ...] = options.workloads  # type: ignore[assignment]
+    for workload in workloads:
+        for row, units in zip(done.rows, done.ledgers, strict=True):
             mix = mix_of(scenario, row.interface, row.leaves.size_4k, row.leaves.size_2m)
             if workload == "split" and not mix.ranges_2m:
                 continue
-            lines += [_Line(workload, row.interface, state, mix) for state in _states(workload, options)]  # type: ignore[arg-type]
+            work = units if workload == "populate" else ledger(change_counters(scenario, mix, workload))
+            scatter = model_scatter(work, parameters, options.samples, scenario.seed)
+            lines += [_Line(workload, row.interface, state, mix, scatter) for state in _states(workload, options)]
     if not lines:
         raise InputError("workload 'split': accepted are interfaces that map at 2M; none of those named does")
     return lines
@@ -210,7 +215,7 @@ def _curve(line: _Line, estimates: list[Estimate]) -> Curve:
         pages_per_unit=most.pages_per_unit,
         limits=limits_of(most),
         knee_vcpus=most.knee_vcpus,
-        points=[scale_point(one, alone) for one in estimates],
+        points=[scale_point(one, alone, line.scatter) for one in estimates],
     )
 
 

@@ -14,7 +14,7 @@ from perfmodel.scaling.services import Prices, counters_of_a_gib, fault_services
 from perfmodel.scenario import Scenario
 
 COST_NAMES = tuple(Costs.__dataclass_fields__)
-CONTENTION_PARAMETERS = (*COST_NAMES, "dram_read_remote", "kick_look")
+CONTENTION_PARAMETERS = (*COST_NAMES, "dram_read_remote")
 """Parameters without a unit of work: what meeting other vCPUs costs."""
 
 RANGE_PAGES = 512
@@ -90,6 +90,7 @@ def describe(
         pamt_get=prices["pamt_get"],
         pamt_lock=prices["pamt_lock"],
         pamt_add=prices["pamt_add"],
+        pamt_pair=prices["pamt_pairs_returned"],
         remote_line=_remote_line_ns(scenario, prices),
     )
     kinds, rare_kinds = _kinds(scenario, mix, prices)
@@ -136,6 +137,17 @@ def _remote_line_ns(scenario: Scenario, prices: Prices) -> float:
     return remote * max(prices.parameter("dram_read_remote") - prices.parameter("dram_read"), 0.0)
 
 
+def change_counters(scenario: Scenario, mix: Mix, workload: Workload) -> dict[str, int]:
+    """Return the priced counters of changing one leaf, without those of its MapGPA chunk and of kicks."""
+    level = int(mix.ranges_2m * RANGE_PAGES > mix.pages_4k)
+    size = "2m" if level else "4k"
+    last = {"demote": 1} if workload == "split" else {f"remove_{size}": 1, "page_wbinvd": RANGE_PAGES**level}
+    return {
+        f"block_{size}": 1, "mem_track": 1, "kick_looks": scenario.vcpus,
+        "walk_reads_host": 2 * (scenario.levels - level), **last,
+    }  # fmt: skip
+
+
 def change_services(
     scenario: Scenario, mix: Mix, prices: Prices, workload: Workload, reset_pages: bool = False
 ) -> ChangeServices:
@@ -163,7 +175,7 @@ def change_services(
         wbinvd=prices["page_wbinvd"],
         reset=prices["reset_page"] if reset_pages else 0.0,
         demote=prices["demote"] + walk,
-        kick=prices.stage("mem_track", "kick") + scenario.vcpus * prices.parameter("kick_look"),
+        kick=prices.stage("mem_track", "kick") + scenario.vcpus * prices["kick_looks"],
         write_lock=prices["write_lock"] / (RANGE_PAGES if whole_run else 1),
         map_gpa=prices.parameter("userspace_exit"),
         attributes=prices["set_attributes"] + RANGE_PAGES * prices["attribute_pages"],

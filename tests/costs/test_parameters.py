@@ -6,7 +6,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from scipy.stats import truncnorm
 
+from perfmodel.draws import cost_factors, quantile
 from perfmodel.errors import InputError
 from perfmodel.parameters import (
     DEFAULT_PRESET,
@@ -122,8 +124,9 @@ def test_samples_are_repeatable_and_within_their_ranges() -> None:
 
 
 def test_a_parameter_added_last_moves_no_draw() -> None:
-    fewer = msgspec.structs.replace(DEFAULTS, parameters=DEFAULTS.parameters[:-3])
-    np.testing.assert_array_equal(fewer.sample_ns(64, 5), DEFAULTS.sample_ns(64, 5)[:, :-3])
+    priors = load_parameters(calibrated=False)
+    fewer = msgspec.structs.replace(priors, parameters=priors.parameters[:-3])
+    np.testing.assert_array_equal(fewer.sample_ns(64, 5), priors.sample_ns(64, 5)[:, :-3])
 
 
 @pytest.mark.parametrize(
@@ -233,3 +236,100 @@ def test_missing_file_and_preset_are_refused_in_one_line(tmp_path: Path) -> None
         load_parameters(file=tmp_path / "none.toml")
     with pytest.raises(InputError, match=r"'icx'.*spr-8480p"):
         load_parameters("icx")
+
+
+JOINT = """
+[joint]
+names = ["wrmsr", "rdmsr"]
+correlation = [[1.0, -0.5], [-0.5, 1.0]]
+host_scale = 0.2
+stage_scatter = 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('"rdmsr"]', '"rdtsc"]', "'rdtsc'"),
+        ('"rdmsr"]', '"wrmsr"]', "correlation"),
+        ("[-0.5, 1.0]]", "[-0.4, 1.0]]", "correlation"),
+        ("[-0.5, 1.0]]", "[-0.5, 2.0]]", "correlation"),
+        ("[[1.0, -0.5], [-0.5, 1.0]]", "[[1.0, -1.0], [-1.0, 1.0]]", "correlation"),
+        ("[[1.0, -0.5], [-0.5, 1.0]]", "[[1.0, -0.5]]", "correlation"),
+        ("[[1.0, -0.5], [-0.5, 1.0]]", "[[1.0, nan], [nan, 1.0]]", "correlation"),
+        ("host_scale = 0.2", "host_scale = -1.0", "host_scale"),
+        ("stage_scatter = 0.5", "stage_scatter = 99.0", "stage_scatter"),
+        ("stage_scatter = 0.5", "", "stage_scatter"),
+    ],
+)
+def test_a_bad_joint_is_refused(tmp_path: Path, old: str, new: str, named: str) -> None:
+    (tmp_path / "mine.toml").write_text(JOINT.replace(old, new))
+    with pytest.raises(InputError, match=named) as raised:
+        load_parameters(file=tmp_path / "mine.toml")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "distribution = 'lognormal'",
+        "sigma = 0.3, distribution = 'loguniform'",
+        "sigma = -1.0, distribution = 'lognormal'",
+    ],
+)
+def test_a_sigma_goes_with_lognormal(tmp_path: Path, fields: str) -> None:
+    (tmp_path / "mine.toml").write_text(
+        f"[parameters]\nrdmsr = {{ value = 90.0, low = 40.0, high = 250.0, {fields} }}\n"
+    )
+    with pytest.raises(InputError, match="rdmsr"):
+        load_parameters(file=tmp_path / "mine.toml")
+
+
+def test_lognormal_draws_are_those_of_a_truncated_lognormal() -> None:
+    price = msgspec.structs.replace(load_parameters()["rdmsr"], distribution="lognormal", value=100.0, low=60.0,
+                                    high=150.0, sigma=0.5)  # fmt: skip
+    u = (np.arange(100_000) + 0.5) / 100_000
+    draws = quantile(price, u)
+    assert (draws.min() >= 60, draws.max() <= 150, (np.diff(draws) >= 0).all()) == (True, True, True)
+    expected = truncnorm(math.log(0.6) / 0.5, math.log(1.5) / 0.5).mean() * 0.5
+    assert np.log(draws / 100).mean() == pytest.approx(expected, abs=1e-3)
+
+
+def test_fitted_prices_are_drawn_with_their_correlation() -> None:
+    parameters = load_parameters()
+    assert parameters.joint is not None
+    draws = np.log(parameters.sample_ns(40_000, 3))
+    columns = [parameters.names.index(name) for name in parameters.joint.names]
+    np.testing.assert_allclose(np.corrcoef(draws[:, columns].T), parameters.joint.correlation, atol=0.1)
+
+
+def test_what_a_cost_may_be_off_by_has_mean_one() -> None:
+    parameters = load_parameters()
+    assert parameters.joint is not None
+    prices, stages = cost_factors(parameters.parameters, parameters.joint, 3, 200_000, 1)
+    np.testing.assert_allclose(prices.mean(axis=0), 1, atol=0.02)
+    np.testing.assert_allclose(stages.mean(axis=0), 1, atol=0.02)
+    spread = math.hypot(parameters.joint.host_scale, parameters.joint.stage_scatter)
+    np.testing.assert_allclose(np.log(stages).std(axis=0), spread, rtol=0.02)
+    shared = np.corrcoef(np.log(stages).T)[0, 1]
+    assert shared == pytest.approx(parameters.joint.host_scale**2 / spread**2, abs=0.02)
+
+
+def test_a_value_of_ones_own_ends_what_the_fit_has_found() -> None:
+    fixed = load_parameters(overrides=["wrmsr=200"])["wrmsr"]
+    assert (fixed.distribution, fixed.sigma) == ("fixed", None)
+    assert load_parameters()["wrmsr"].distribution == "lognormal"
+
+
+def test_a_new_range_takes_the_place_of_a_posterior(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[parameters]\nwrmsr = { value = 100.0, low = 50.0, high = 200.0 }\n")
+    found = load_parameters(file=tmp_path / "mine.toml")["wrmsr"]
+    assert (found.distribution, found.sigma, found.low) == ("loguniform", None, 50.0)
+
+
+def test_fitted_prices_keep_the_range_of_their_priors() -> None:
+    prior, fitted = load_parameters(calibrated=False), load_parameters()
+    for before, after in zip(prior.parameters, fitted.parameters, strict=True):
+        assert (before.low, before.high, before.unit) == (after.low, after.high, after.unit)
+        assert (after.confidence == "F") == (after.distribution == "lognormal")
+        assert before.value == after.value or after.confidence == "F"

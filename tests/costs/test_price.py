@@ -125,10 +125,11 @@ def test_several_ledgers_are_priced_with_one_set_of_samples(monkeypatch: pytest.
 
     monkeypatch.setattr(ParameterSet, "sample_ns", counted)
     ledgers = [ledger(RANGE_AT_4K), ledger(RANGE_AT_2M)] * 8
-    together = price_many(ledgers, DEFAULTS, samples=5000)
+    priors = load_parameters(calibrated=False)
+    together = price_many(ledgers, priors, samples=5000)
     assert calls == [5000]
     assert together[0] == together[2]
-    assert together[1].low_ns == pytest.approx(price(ledgers[1], DEFAULTS, samples=5000).low_ns)
+    assert together[1].low_ns == pytest.approx(price(ledgers[1], priors, samples=5000).low_ns)
 
 
 def test_ratio_of_a_ledger_to_itself_is_exact() -> None:

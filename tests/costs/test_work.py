@@ -20,6 +20,7 @@ from perfmodel.costs import (
     work_rows,
 )
 from perfmodel.parameters import default_parameters, load_parameters
+from perfmodel.scaling.situation import CONTENTION_PARAMETERS
 
 COUNTERS = {
     "td_exit",
@@ -38,6 +39,7 @@ COUNTERS = {
     "walk_reads_guest",
     "sept_lines",
     "pamt_lines",
+    *(f"{lines}_{level}" for lines in ("sept", "pamt", "control", "keyhole") for level in ("l2", "l3", "memory")),
     "flush_pages",
     "clear_pages",
     "folio_allocs",
@@ -64,6 +66,10 @@ LIFE = {c.name.lower() for c in (*ChangeCounter, *LifeCounter)} | {
     "reclaim_1g",
     "folio_frees",
     "folio_split_pages",
+    "flush_absent_pages",
+    "kick_looks",
+    "kick_rounds",
+    "pamt_pairs_returned",
 }
 
 UNITS = ("keyhole_hit", "locked_operation", "movdir64b_line", "mfence", "module_instruction")
@@ -152,7 +158,8 @@ def test_hashes_and_lines_are_those_of_the_source() -> None:
     assert page.total("sha384_block") == 48
     assert page.total("flush_line") == 0
     assert ledger({"page_add": 1}).total("flush_line") == ledger({"demote": 1}).total("flush_line") == 64
-    assert ledger({"page_wbinvd": 512}).total("flush_line", "wbinvd") == 32_768
+    assert ledger({"page_wbinvd": 512}).total("flush_absent_line", "wbinvd") == 32_768
+    assert ledger({"flush_absent_pages": 512}).units == {("flush", "flush_absent_line"): 32_768}
     assert ledger({"reset_page": 1}).units == {("reset", "movdir64b_line"): 64, ("reset", "mfence"): 1}
     assert ledger({"pamt_add": 1}).total("movdir64b_line") == 128
 
@@ -192,6 +199,10 @@ def test_virtualization_exception_enters_the_module_twice() -> None:
 def test_a_track_brings_one_request_and_a_kick_one_vcpu() -> None:
     assert ledger({"mem_track": 3}).total("kick_request", "kick") == 3
     assert ledger({"kick": 741}).units == {("kick", "kick_vcpu"): 741}
+    assert ledger({"kick_looks": 744, "kick_rounds": 3}).units == {
+        ("kick", "kick_look"): 744,
+        ("kick", "kick_round"): 3,
+    }
 
 
 def test_round_trip_has_the_locked_operations_and_msr_accesses_of_the_source() -> None:
@@ -223,10 +234,10 @@ def test_counters_are_exactly_those_a_run_gives() -> None:
     assert not COUNTERS & LIFE
 
 
-def test_every_unit_has_one_parameter_and_every_parameter_one_unit() -> None:
+def test_every_parameter_prices_a_unit_of_work_or_what_meeting_others_costs() -> None:
     names = [parameter.name for parameter in default_parameters()]
     assert len(names) == len(set(names))
-    assert set(names) == {row.unit for row in work_rows()}
+    assert set(names) == {row.unit for row in work_rows()} | set(CONTENTION_PARAMETERS)
 
 
 def test_every_stage_is_used_and_no_row_stands_twice() -> None:

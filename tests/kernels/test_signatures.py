@@ -111,9 +111,10 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
         ), f"line {inner.lineno}"
 
 
-TYPED_MODULES = {"batch", "build", "bulk", "census", "convert", "demote", "fault", "first_pages", "life_guest", "pamt",
-                 "pamt_entry", "pamt_references", "populate", "private_fault", "promote", "ranges", "runs", "seamcall",
-                 "sept_entry", "shrink", "tables", "teardown", "touch", "transitions", "walk", "zap"}  # fmt: skip
+TYPED_MODULES = {"batch", "build", "bulk", "cache", "cache_calls", "cache_populate", "census", "convert", "demote",
+                 "fault", "first_pages", "life_guest", "lru", "pamt", "pamt_entry", "pamt_references", "populate",
+                 "private_fault", "promote", "ranges", "runs", "seamcall", "sept_entry", "shrink", "tables",
+                 "teardown", "touch", "transitions", "walk", "zap"}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
 
 TYPED = [(module, name) for module, name in KERNELS if module in TYPED_MODULES]
@@ -137,6 +138,8 @@ def infer(module: str, name: str, signature: tuple[Any, ...]) -> tuple[dict[str,
 def run_entry_points() -> None:
     """Call every kernel that ``perfmodel`` calls, with the arrays that it passes."""
     compare(Scenario(memory="6MiB"))
+    for guest in ("linux-lazy", "prefault", "touch-first"):
+        compare(Scenario(memory="6MiB", guest=guest, memory_model="simulated"))
     held = bridge.make_tables()
     tables, one = held.tables, np.zeros(1, np.int64)
     index = np.zeros(512, np.int32)
@@ -220,7 +223,7 @@ def test_arguments_are_integers_and_arrays(module: str, name: str) -> None:
     for m, n, signature in inferred():
         if (m, n) == (module, name):
             for kind in signature:
-                assert isinstance(kind, types.Integer | types.Boolean | types.Array | types.NamedTuple), kind
+                assert isinstance(kind, types.Integer | types.Boolean | types.Array | types.BaseNamedTuple), kind
                 assert not isinstance(kind, types.Array) or kind.layout == "C", kind
 
 

@@ -94,6 +94,7 @@ def test_one_conversion_in_a_1g_folio(tmp_path: Path, interface: str) -> None:
     assert n["demote"] == splits
     assert n["mem_track"] == splits + 1
     assert n["kick"] == 7 * (splits + 1)
+    assert (n["kick_looks"], n["kick_rounds"]) == (8 * (splits + 1), splits + 1)
     assert (n["remove_4k"], n["page_wbinvd"], n["map_gpa"], n["aug_4k"]) == (1, 1, 1, 0)
 
 
@@ -151,7 +152,7 @@ def test_batching_saves_tracks_and_nothing_else(tmp_path: Path) -> None:
     plain = live(story(tmp_path, text.format(""))).rows[0].phases[1].counters
     batched = live(story(tmp_path, text.format("[what_if]\nbatch_track = true\n"))).rows[0].phases[1].counters
     assert (plain["mem_track"], batched["mem_track"]) == (512, 1)
-    lines = {"mem_track", "sept_lines", "pamt_lines"}  # each leaf is visited twice
+    lines = {"mem_track", "kick_looks", "sept_lines", "pamt_lines"}  # each leaf is visited twice
     assert {n: c for n, c in plain.items() if n not in lines} == {n: c for n, c in batched.items() if n not in lines}
 
 

@@ -219,7 +219,7 @@ def test_promotion_lets_2m_leaves_survive() -> None:
 FULL = story(Boot(), Convert(count=2, back=True), PunchHole(), Teardown(), interfaces=("folio-strict", "pfn"), vcpus=4)
 PRICED = [{"flush": "first-page"}, {"flush": "none"}, {"host_clear": False}, {"pfn_check": "pfn-valid"},
           {"pfn_check": "convertible"}]  # fmt: skip
-CHANGED = {"flush_pages", "clear_pages", "pfn_valid_checks", "convertible_checks"}
+CHANGED = {"flush_pages", "flush_absent_pages", "clear_pages", "pfn_valid_checks", "convertible_checks"}
 
 
 @pytest.mark.parametrize("knobs", PRICED, ids=str)
@@ -280,7 +280,7 @@ def test_a_gib_by_one_aug(levels: int) -> None:
     assert n == {
         **dict.fromkeys(("block_1g", "mem_track", "remove_1g", "write_lock", "sept_lines", "pamt_lines"), 2),
         "page_wbinvd": 2 * GIB_PAGES, "reclaim_4k": upper, "reset_page": 2 * GIB_PAGES + upper,
-        "walk_reads_host": 4 * (levels - 2), "folio_frees": 2,
+        "walk_reads_host": 4 * (levels - 2), "folio_frees": 2, "kick_looks": 2 * 3,
     }  # fmt: skip
     assert torn.after.leaves_1g == torn.after.sept_pages == 0
 

@@ -179,7 +179,9 @@ def test_bars_are_the_shares_of_the_parts(result, figure):
     for axes, curve in zip(figure.axes[1:], curves, strict=True):
         assert [bars.get_label() for bars in axes.containers] == list(PARTS)
         assert [tick.get_text() for tick in axes.get_xticklabels()] == [str(point.vcpus) for point in curve.points]
-        assert curve.interface in axes.get_title(loc="left")
+        said = axes.get_title(loc="left")
+        assert name_of(curve, result) in said
+        assert said.endswith("4K leaves" if curve.interface == "page-4k" else "2M leaves")
         for number, point in enumerate(curve.points):
             parts, below = parts_of(point), 0.0
             for bars in axes.containers:
@@ -191,6 +193,12 @@ def test_bars_are_the_shares_of_the_parts(result, figure):
             assert below == pytest.approx(100)
         totals = [text.get_text() for text in axes.texts if text.get_text().endswith("s")]
         assert len(totals) == len(curve.points)
+
+
+def test_a_mix_of_leaves_is_named(simulated):
+    mixed = msgspec.structs.replace(simulated.curves[1], leaves_2m_share=0.9)
+    figure = plot_scaling(msgspec.structs.replace(simulated, curves=[mixed]))
+    assert figure.axes[1].get_title(loc="left").endswith("folio-strict, 90 % of the memory in 2M leaves")
 
 
 def test_words(simulated):

@@ -1,0 +1,1 @@
+"""Tune the cost model on observations, and know how wrong it can be."""
