@@ -111,7 +111,8 @@ def advance(sim, units):
             deliver(sim, thread, pc, now)
             continue
         elif op == _PARK:
-            done = NOT_YET
+            suspend(sim, thread)
+            continue
         else:
             done = _execute_rest(sim, thread, pc, op, now)
         if done == NOT_YET:

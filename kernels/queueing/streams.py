@@ -6,6 +6,8 @@ one class, which is a node's memory reached from the node or from another, slow 
 that runs as much slower, a stream ends at a time of that clock, and only the first of them needs an event.
 """
 
+import numpy as np
+
 from kernels.jit import step
 from kernels.queueing.events import schedule, suspend
 from kernels.queueing.layout import (
@@ -125,7 +127,8 @@ def begin_stream(sim, thread, pc, now):
     """
     register, takes = sim.script[pc, STEP_LINE], sim.script[pc, STEP_ARG]
     row = sim.threads[thread, REGISTERS + register]
-    far = sim.threads[thread, REGISTERS + sim.script[pc, STEP_LOCK]]
+    link = sim.script[pc, STEP_LOCK]
+    far = sim.threads[thread, REGISTERS + link] if link >= 0 else np.int64(-1)
     own = max(sim.script[pc, STEP_ELSE], takes, 1)
     sim.threads[thread, PC] = pc + 1
     sim.threads[thread, STREAM_BEGAN] = now
@@ -139,7 +142,7 @@ def begin_stream(sim, thread, pc, now):
     if far >= 0:
         more = takes * sim.settings[REMOTE_PACE] >> 10
         linked = takes * sim.settings[LINK_PACE] >> 10
-        sim.tally[sim.script[pc, STEP_LOCK], SERVED] += more
+        sim.tally[link, SERVED] += more
         own = max(own + more, linked)
         sim.threads[thread, DEMAND_FAR] = linked * ONE // own
         sim.resources[far, OCCUPIED] += linked

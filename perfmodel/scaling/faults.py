@@ -91,7 +91,7 @@ class FaultPath:
         script, s = self._script, self._s
         whole = self._options.clear == "folio" and self._folio_per_gib
         if not self._folio_per_gib:
-            script.work(s.gmem + s.folio_alloc * s.folios / s.faults)
+            script.work(s.folio_alloc * s.folios / s.faults)
         else:
             there, locked = Label(), Label()
             script.add(Op.IF_STATE, lock=Reg.FOLIO, arg=ABSENT, otherwise=there)
@@ -102,10 +102,17 @@ class FaultPath:
             script.place(locked)
             script.add(Op.WRITE_UNLOCK, Reg.HUGETLB_MUTEX)
             script.place(there)
-            script.add(Op.SLEEP_LOCK, Reg.FOLIO_LOCK)
-            script.work(s.gmem)
-            script.add(Op.SLEEP_UNLOCK, Reg.FOLIO_LOCK)
+        self._look_up()
         self._long_work(0.0 if whole else s.clear)
+
+    def _look_up(self) -> None:
+        """A folio that is there, under its lock."""
+        script, s = self._script, self._s
+        if self._folio_per_gib:
+            script.add(Op.SLEEP_LOCK, Reg.FOLIO_LOCK)
+        script.work(s.gmem)
+        if self._folio_per_gib:
+            script.add(Op.SLEEP_UNLOCK, Reg.FOLIO_LOCK)
 
     def _dynamic_pamt_get(self) -> None:
         """tdx_pamt_get of a 4K leaf: the pair for its 2 MiB of host memory is there, or is added under the lock."""
@@ -260,13 +267,18 @@ class FaultPath:
             script.add(Op.BEGIN)
             self.fault(first=True)
             script.work(s.failed_accept)
+            script.add(Op.COUNT, arg=Call.ACCEPT)
             td_exit(script, s.exit)
-            script.work(s.dispatch + s.fault)
+            script.work(s.dispatch + s.fault / 2)
+            self._look_up()
             changes.split_under_write_lock()
+            script.work(s.fault / 2 + s.inhibit)
+            script.add(Op.COUNT, arg=Call.FAULT)
             vp_enter(script, s.enter, s.dispatch)
             self._long_work(s.accept)
             self._stream(s.zero, s.pages)
-            script.add(Op.COUNT, arg=Call.ACCEPT)
+            with script.repeat(Reg.SECOND_COUNT, RANGE_PAGES):
+                script.add(Op.COUNT, arg=Call.ACCEPT)
             script.add(Op.DONE, arg=s.pages)
             if left:
                 script.add(Op.MOVE, arg=RANGE_PAGES)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.queueing import layout as q
 from kernels.queueing import memory
@@ -242,10 +243,23 @@ def build(d: Description) -> Simulation:
     _settle(sim, d, starts.kicked, gibs, ranges)
     for td in range(d.tds):
         _lay_out_td(sim, d, td, shared + td * per_td, gibs, ranges)
+    if not in_turn:  # in the middle of populating, as units of a stripe or of anywhere are
+        sim.resources[shared:, q.STATE] = _tables_present(sim, d, shared)
     sim.settings[q.COURIERS] = vcpus
     sim.threads[vcpus:, q.PC] = starts.interrupt
     _begin(sim, d, starts)
     return sim
+
+
+def _tables_present(sim: Simulation, d: Description, shared: int) -> npt.NDArray[np.int64]:
+    """Return the states of all TDs' resources with every table and folio there."""
+    states = sim.resources[:, q.STATE].copy()
+    for td in range(d.tds):
+        gib, one, ranges, lines = (int(sim.tds[td, f]) for f in (q.BASE_GIB, q.BASE_1G, q.BASE_RANGE, q.BASE_LINE))
+        for part in (memory.GIB_TABLE, memory.GIB_FOLIO):
+            states[gib + part : one : memory.GIB_RESOURCES] = q.PRESENT
+        states[ranges + memory.RANGE_TABLE : lines : memory.RANGE_RESOURCES] = q.PRESENT
+    return states[shared:]
 
 
 def _settle(sim: Simulation, d: Description, kicked: int, gibs: int, ranges: int) -> None:
@@ -286,6 +300,7 @@ def _lay_out_td(sim: Simulation, d: Description, td: int, base: int, gibs: int, 
     own[:, q.NODE] = np.arange(d.vcpus) * d.nodes // d.vcpus
     own[:, FIRST_REGISTER + Reg.PAMT_LOCK] = 2 * d.nodes
     own[:, FIRST_REGISTER + Reg.KICK] = 2 * d.nodes + 1
+    own[:, FIRST_REGISTER + Reg.SAME_RIP] = 0
     for number, line in enumerate(_TD_LINES):
         own[:, FIRST_REGISTER + line] = base + number
     own[:, FIRST_REGISTER + Reg.SAME_RIP] = 0
