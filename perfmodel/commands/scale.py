@@ -59,8 +59,8 @@ def scale_command(**given: Any) -> None:
     own["workloads"] = tuple(own["workloads"]) or ("populate",)
     options = ScaleOptions(vcpus=counts, **own)
     _refuse_single(given)
-    given["vcpus"] = counts[-1]
-    scenario, parameters = build_scenario(given), build_parameters(given)
+    scenario = build_scenario(given | {"vcpus": counts[-1]})  # the most decide what topology is possible
+    parameters = build_parameters(given)
     with progress_bar("points", _announce) as progress:
         result = scale(scenario, parameters, options, threads=threads, progress=progress)
     if json_path != "-":

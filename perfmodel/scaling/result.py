@@ -56,5 +56,5 @@ def load_scale(path: Path) -> ScaleResult:
     result = load_document(path, ScaleResult)
     points = [point for curve in result.curves for point in curve.points]
     if not points or not all(math.isfinite(p.gib_per_s.value) and p.gib_per_s.value > 0 for p in points):
-        raise InputError(f"{path}: a curve without throughput: accepted is what 'perfmodel scale --json' writes")
+        raise InputError(f"{path}: a curve without throughput: accepted is what perfmodel writes as schema {SCHEMA}")
     return result

@@ -12,7 +12,7 @@ from perfmodel._version import __version__
 from perfmodel.comparison import execute
 from perfmodel.costs import ledger
 from perfmodel.errors import InputError
-from perfmodel.names import INTERFACES, MOST_VCPUS
+from perfmodel.names import INTERFACES, MOST_VCPUS, VCPU_STATES
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.result import ParametersId
 from perfmodel.scaling.estimate import Estimate, estimate, limits_of, model_scatter, sample_values, scale_point
@@ -67,6 +67,7 @@ class ScaleOptions:
             ("guest-lock", self.guest_lock, GUEST_LOCKS),
             ("clear", self.clear, CLEARS),
             *(("workload", name, WORKLOADS) for name in self.workloads),
+            *(("state", name, VCPU_STATES) for name in self.states),
         ):
             if value not in accepted:
                 raise InputError(f"{key} {value!r}: accepted are {', '.join(accepted)}")
@@ -78,9 +79,7 @@ class ScaleOptions:
         if not 0 <= self.samples <= 4096:
             raise InputError(f"samples {self.samples}: accepted is a whole number from 0 to 4096")
         if "working" in self.states and set(self.workloads) - {"populate"}:
-            raise InputError(
-                "vcpu-state 'working': accepted with workload populate; one vCPU changes mappings at a time"
-            )
+            raise InputError("state 'working': accepted with workload populate; one vCPU changes mappings at a time")
 
     def describe(self) -> dict[str, Any]:
         """Return the fields as JSON-able values, for a result."""
