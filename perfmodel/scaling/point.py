@@ -190,6 +190,8 @@ def _utilisation(sim: Simulation, m: Measured, d: Description) -> dict[str, floa
         held = int(m.tally[register, q.HELD]) / elapsed / (1 if register == Reg.PAMT_LOCK else d.tds)
         if register in (Reg.FOLIO_LOCK, Reg.HUGETLB_MUTEX) and d.order != "sequential":
             held = 0.0  # many locks, none of them with all of it
+        if register == Reg.MMU_LOCK and d.workload != "populate":
+            held = 0.0  # who changes mappings holds it, and waits for nobody
         if max(share, held) > 0.005:
             used[title] = min(max(share, held, used.get(title, 0.0)), 1.0)
     return used
