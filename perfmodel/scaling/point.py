@@ -110,7 +110,7 @@ def _workers(d: Description) -> int:
 
 def _point(d: Description, sim: Simulation, m: Measured, workers: int) -> Point:
     cycle = m.seconds * 1e9 * workers / m.units
-    waits = _waits(m, d.together)
+    waits = _waits(m, d)
     waited = math.fsum(part for parts in waits.values() for part in parts.values())
     busy = {title: int(m.tally[r, q.BUSY]) / m.units for r, title in OPERANDS.items() if m.tally[r, q.BUSY]}
     service, wasted = _service(d, m, cycle, waited, bool(busy))
@@ -132,10 +132,11 @@ def _point(d: Description, sim: Simulation, m: Measured, workers: int) -> Point:
     )
 
 
-def _waits(m: Measured, together: bool) -> dict[str, dict[str, float]]:
+def _waits(m: Measured, d: Description) -> dict[str, dict[str, float]]:
+    """Return what a unit waits for; of one that changes mappings only the answers to its kicks are its own for sure."""
     waits: dict[str, dict[str, float]] = {}
-    for register in TITLES:
-        parts = waits.setdefault(title_of(register, together), {"queue": 0.0, "transfer": 0.0, "blocked": 0.0})
+    for register in TITLES if d.workload == "populate" else (Reg.KICK,):
+        parts = waits.setdefault(title_of(register, d.together), {"queue": 0.0, "transfer": 0.0, "blocked": 0.0})
         for name, column in (("queue", q.QUEUED), ("transfer", q.SERVED), ("blocked", q.BLOCKED)):
             parts[name] += int(m.tally[register, column]) / m.units / 1e3
     return {title: parts for title, parts in waits.items() if any(parts.values())}
@@ -161,7 +162,8 @@ def _service(d: Description, m: Measured, cycle: float, waited: float, busy: boo
     to the cycle, so that a batch that ends in the middle of units does not look like contention.
     """
     worked = int(m.totals[q.WORKED]) / m.units / 1e3
-    if d.workload == "populate" and d.state == "working" and not busy and not m.totals[q.POLLS]:
+    alone = d.state == "working" if d.workload == "populate" else not waited
+    if alone and not busy and not m.totals[q.POLLS]:
         return cycle * worked / (worked + waited), 0.0
     useful = nominal_service_ns(d)
     return useful, max(cycle - waited - useful, 0.0)

@@ -23,7 +23,8 @@ def print_scale(result: ScaleResult) -> None:
     )
     for curve in result.curves:
         console.print(_table(curve))
-        console.print(_limits(curve.limits[:_SHOWN_LIMITS], curve.knee_vcpus), highlight=False)
+        if curve.workload == "populate":
+            console.print(_limits(curve.limits[:_SHOWN_LIMITS], curve.knee_vcpus), highlight=False)
     console.print(
         f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
         f"seed {result.seed}, module {given['module']}" + "".join(f" + {name}" for name in given["module_features"]),

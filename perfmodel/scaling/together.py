@@ -69,7 +69,8 @@ class ScalePoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     speed_up, efficiency : float
         Over one vCPU alone, and that over the number of vCPUs at work.
     cycle_ns, service_ns, wasted_ns : float
-        All of it; its own work; work done again or for calls that failed.
+        All of it; its own work; work done again or for calls that failed, and of changes among vCPUs inside what
+        remains: waiting at lines too.
     waits_ns : dict of str to Wait
         By resource.
     busy, calls : dict of str to float
