@@ -300,7 +300,6 @@ def _lay_out_td(sim: Simulation, d: Description, td: int, base: int, gibs: int, 
     own[:, q.NODE] = np.arange(d.vcpus) * d.nodes // d.vcpus
     own[:, FIRST_REGISTER + Reg.PAMT_LOCK] = 2 * d.nodes
     own[:, FIRST_REGISTER + Reg.KICK] = 2 * d.nodes + 1
-    own[:, FIRST_REGISTER + Reg.SAME_RIP] = 0
     for number, line in enumerate(_TD_LINES):
         own[:, FIRST_REGISTER + line] = base + number
     own[:, FIRST_REGISTER + Reg.SAME_RIP] = 0
