@@ -67,7 +67,8 @@ def from_histogram(name: str, key: str, buckets: list[Bucket], report: Report, t
     last = counted[-1][1]
     return Measurement(
         what=what, level=level, count=sum(n for _, _, n in buckets), mean_ns=mean, low_ns=counted[0][0] * unit,
-        high_ns=None if last is None else last * unit, error=error, tracer=tracer,
+        high_ns=None if last is None else last * unit, error=error,
+        tracer=tracer if what.endswith("fault") else "none",
     )  # fmt: skip
 
 
@@ -84,7 +85,8 @@ def from_stats(
         unit = 1.0
     report.units.add({1.0: "ns", 1e3: "us", 1e6: "ms", 1e9: "s"}[unit])
     return Measurement(
-        what=what, level=level, count=count, mean_ns=total * unit / count, tracer=tracer, pages=pages
+        what=what, level=level, count=count, mean_ns=total * unit / count,
+        tracer=tracer if what.endswith("fault") else "none", pages=pages,
     )  # fmt: skip
 
 
