@@ -62,8 +62,10 @@ class Spread:
         self.count += 1
         self.total += ns
         self.squares += ns * ns
-        self.low = min(self.low, ns)
-        self.high = max(self.high, ns)
+        if ns < self.low:
+            self.low = ns
+        if ns > self.high:
+            self.high = ns
 
     @property
     def mean(self) -> float:

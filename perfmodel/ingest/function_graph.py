@@ -17,9 +17,11 @@ _MOST_FUNCTIONS = 10_000
 _DEEPEST = 512
 _ERROR_BIT = 1 << 63
 
+_PLAIN = re.compile(r"\s*(\d+)\)\s+(?:[+!#*@$]\s*)?(?:(-?[\d.]+) us\s*)?\|(\s*)(.*)")
 _LINE = re.compile(
-    r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s+(?:(?:\S.*)?-\d+\s+\|\s+)?(?:[-+.\w]{4,6}\s+)?(?:[+!#*@$]\s*)?(?:(-?[\d.]+) us\s*)?\|(\s*)(.*?)\s*$"
+    r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s+(?:(?:\S.*)?-\d+\s+\|\s+)?(?:[-+.\w]{4,6}\s+\|\s+)?(?:[+!#*@$]\s*)?(?:(-?[\d.]+) us\s*)?\|(\s*)(.*)"
 )
+"""With the columns that options add before the duration: absolute time, task, latency flags."""
 _OPEN = re.compile(r"([\w.$]+)(?: \[[\w-]+\])?\s*\((?:.*)\)\s*\{")
 _LEAF = re.compile(r"([\w.$]+)(?: \[[\w-]+\])?\s*\((?:.*?)\);")
 _RETURN = re.compile(r"/\*.*?(?:ret\s*=|=)\s*(-?(?:0x)?[0-9a-f]+)")
@@ -70,11 +72,11 @@ class _Stacks:
 
     def run(self) -> Reading:
         drop = self.report.drop
-        match = _LINE.match
+        plain, any_columns = _PLAIN.match, _LINE.match
         for line in self.lines:
             if line.startswith("#") or not line:
                 continue
-            found = match(line)
+            found = plain(line) or any_columns(line)
             if found is None:
                 self._other(line)
                 continue

@@ -15,12 +15,15 @@ ACCEPTS = "lines of kvm:kvm_exit, kvm:kvm_entry, kvm:kvm_page_fault and kvmmmu:k
 
 _REASONS = {48: "EPT_VIOLATION", 49: "EPT_MISCONFIG", 76: "SEAMCALL", 77: "TDCALL"}
 _MOST_THREADS = 1 << 16
+_MOST_HEADS = 1 << 18
 
-# one search finds thread, clock, event and payload whatever the columns before: comm may hold blanks and slashes
+# the search begins with a bracket, which no regular expression engine has to look for twice; what stands before it is
+# the same for all lines of a thread on one CPU and is looked up
 _EVENT = re.compile(
-    r"(-|\s)(\d+)(?:/\d+)?\s+(?:\([^)]*\)\s+)?\[(\d+)\]\s+(?:(\S{4,8})\s+)?(\d+)\.(\d{3,9}):\s+(?:(\w+):)?"
-    r"(kvm_exit|kvm_entry|kvm_page_fault|kvm_mmu_spte_requested):\s+(.*)"
+    r"\]\s+(?:\S{4,8}\s+)?(\d{1,12})\.(\d{3,9}):\s+(?:\w+:)?kvm_(exit|entry|page_fault|mmu_spte_requested):\s+"
 )
+_THREAD = re.compile(r"(?:^|(-)|\s)(\d{1,10})(?:/\d+)?\s+(?:\([^)]*\)\s*)?\[\d+$")
+_RENDERED = re.compile(r"\]\s+(\S{4,8}\s+)?\d+\.\d+:\s+(\w+:)?kvm_")
 _EXIT = re.compile(r"(?:vcpu (\d+),? )?reason (\S+)(?: rip (?:0x)?([0-9a-f]+))?(?: info1? ?(?:0x)?([0-9a-f]+) (?:info2 )?(?:0x)?([0-9a-f]+))?")  # fmt: skip
 _VCPU = re.compile(r"vcpu (\d+)")
 _ADDRESS = re.compile(r"address (?:0x)?([0-9a-f]+)")
@@ -88,41 +91,57 @@ class _Pairing:
 
     def run(self) -> Reading:
         search, handlers = _EVENT.search, {
-            "kvm_exit": self._exit, "kvm_entry": self._entry, "kvm_page_fault": self._fault,
-            "kvm_mmu_spte_requested": self._spte,
+            "exit": self._exit, "entry": self._entry, "page_fault": self._fault, "mmu_spte_requested": self._spte,
         }  # fmt: skip
-        threads, drop = self.threads, self.report.drop
-        used = 0
+        by_head: dict[str, _Thread | None] = {}
+        scales = {digits: 10 ** (9 - digits) for digits in range(3, 10)}
+        drop, used = self.report.drop, 0
         for line in self.lines:
             found = search(line)
             if found is None:
                 self._other(line)
                 continue
-            dash, tid, _, flags, seconds, fraction, group, event, payload = found.groups()
-            thread = threads.get(tid)
+            seconds, fraction, event = found.groups()
+            head = line[: found.start()]
+            thread = by_head.get(head)
             if thread is None:
-                if len(threads) >= _MOST_THREADS:
-                    drop("of a thread beyond the first 65536")
+                thread = self._thread(head, line, len(fraction))
+                if thread is None:
                     continue
-                self._note_renderer(dash, flags, group)
-                thread = threads[tid] = _Thread(len(threads))
-                self.digits.add(len(fraction))
-            now = int(seconds) * 1_000_000_000 + int(fraction) * 10 ** (9 - len(fraction))
+                if len(by_head) >= _MOST_HEADS:
+                    by_head.clear()
+                by_head[head] = thread
+            now = int(seconds + fraction) * scales[len(fraction)]
             if now < thread.clock:
                 drop("with a time before that of the line above it")
                 self._abandon(thread)
                 thread.clock = now
                 continue
             thread.clock = now
-            if why := handlers[event](thread, now, payload):
+            if why := handlers[event](thread, now, line, found.end()):
                 drop(why)
             else:
                 used += 1
         self.report.used = used
         return self._result()
 
-    def _note_renderer(self, dash: str, flags: str | None, group: str | None) -> None:
-        name = "perf script" if group and dash != "-" else ("tracefs" if flags else "trace-cmd report")
+    def _thread(self, head: str, line: str, digits: int) -> _Thread | None:
+        found = _THREAD.search(head)
+        if found is None:
+            self.report.drop("cut or damaged")
+            return None
+        known = self.threads.get(found[2])
+        if known is None and len(self.threads) >= _MOST_THREADS:
+            self.report.drop("of a thread beyond the first 65536")
+            return None
+        self.digits.add(digits)
+        self._note_renderer(found[1], *_rendering(line))
+        if known is None:
+            known = self.threads[found[2]] = _Thread(len(self.threads))
+        return known
+
+    def _note_renderer(self, dash: str | None, flags: str | None, group: str | None) -> None:
+        name = "perf script" if dash is None else ("tracefs" if flags else "trace-cmd report")
         if self.report.renderer not in ("", name):
             self.report.warn(f"lines of {self.report.renderer} and {name} are mixed")
             return
@@ -137,8 +156,8 @@ class _Pairing:
         elif "kvm_exit:" in line or "kvm_entry:" in line:
             self.report.drop("cut or damaged")
 
-    def _exit(self, thread: _Thread, now: int, payload: str) -> str | None:
-        found = _EXIT.match(payload)
+    def _exit(self, thread: _Thread, now: int, line: str, at: int) -> str | None:
+        found = _EXIT.match(line, at)
         if found is None:
             return "cut or damaged"
         self._abandon(thread)
@@ -160,8 +179,8 @@ class _Pairing:
         self.unpaired += thread.since >= 0
         thread.forget()
 
-    def _entry(self, thread: _Thread, now: int, payload: str) -> str | None:
-        if found := _VCPU.match(payload):
+    def _entry(self, thread: _Thread, now: int, line: str, at: int) -> str | None:
+        if found := _VCPU.match(line, at):
             thread.vcpu = int(found[1])
         since, thread.since = thread.since, -1
         if since < 0:
@@ -182,8 +201,8 @@ class _Pairing:
             self.options.on_fault(thread.gfn, thread.pfn if thread.pfn >= 0 else None, level, thread.vcpu, since)
         return None
 
-    def _fault(self, thread: _Thread, now: int, payload: str) -> str | None:
-        found = _ADDRESS.search(payload)
+    def _fault(self, thread: _Thread, now: int, line: str, at: int) -> str | None:
+        found = _ADDRESS.search(line, at)
         if found is None:
             return "cut or damaged"
         thread.gfn, thread.shared = split_gpa(int(found[1], 16))
@@ -191,8 +210,8 @@ class _Pairing:
             self.shared_bits.add(thread.shared)
         return None
 
-    def _spte(self, thread: _Thread, now: int, payload: str) -> str | None:
-        found = _SPTE.search(payload)
+    def _spte(self, thread: _Thread, now: int, line: str, at: int) -> str | None:
+        found = _SPTE.search(line, at)
         if found is None:
             return "cut or damaged"
         level = LEVELS.get(int(found[3]) if len(found[3]) < 3 else 0)
@@ -234,7 +253,14 @@ class _Pairing:
         return Reading(report, found, facts)
 
 
+def _rendering(line: str) -> tuple[str | None, str | None]:
+    found = _RENDERED.search(line)
+    return (found[1], found[2]) if found else (None, None)
+
+
 def _reason(text: str) -> str:
+    if not text[:1].isdigit():
+        return text[:40]
     try:
         number = int(text, 0) & 0xFFFF
     except ValueError:
