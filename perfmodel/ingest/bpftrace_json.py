@@ -133,6 +133,8 @@ def _bucket(one: Any) -> Bucket:
     for end in (low, high):
         if end is not None and (not isinstance(end, int) or abs(end) >= _LIMIT):
             raise ValueError(one)
+    if low is not None and high is not None and high < low:
+        raise ValueError(one)
     start = float(low) if low is not None else min(float(high), 0.0)
     return start, None if high is None else float(high) + 1.0, count
 

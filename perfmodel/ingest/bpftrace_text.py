@@ -97,6 +97,8 @@ class _Text:
             high = low + 1  # a single value
         if low is None:
             low = 0.0 if high is None else min(high, 0.0)
+        if high is not None and high < low:
+            return "of a bucket that ends before it starts"
         self.buckets.append((low, high, int(found[3]) % _LIMIT))
         return None
 
@@ -112,6 +114,8 @@ class _Text:
         try:
             exit_ns, entry_ns, _, tid, _, _, duration, gpa = map(int, cells[2:10])
         except ValueError:
+            return "cut or damaged"
+        if max(entry_ns, duration, tid, -exit_ns) >= _LIMIT:
             return "cut or damaged"
         if entry_ns < exit_ns or duration < 0:
             return "with a negative duration"

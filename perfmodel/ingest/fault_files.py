@@ -90,28 +90,32 @@ def latest(start: Pages, other: Pages, pages: Pages, order: Pages) -> tuple[Page
     Parameters
     ----------
     start, other, pages, order : ndarray of int64
-        In the order of their making.
+        In the order of their making, which the result keeps.
     """
     if not len(start):
         return start, other, pages, order
+    columns = np.stack([start, other, pages, order, np.arange(len(start))])
     rank = np.argsort(start, kind="stable")
     top = np.maximum.accumulate((start + pages)[rank])
     cluster = np.zeros(len(rank), np.int64)
     cluster[1:] = np.cumsum(start[rank][1:] >= top[:-1])
     crowded = np.bincount(cluster)[cluster] > 1
-    kept = np.sort(rank[~crowded])
-    parts = [tuple(column[kept] for column in (start, other, pages, order))]
+    parts = [columns[:, rank[~crowded]]]
     inside = rank[crowded]
     for members in np.split(inside, np.flatnonzero(np.diff(cluster[crowded])) + 1) if len(inside) else ():
-        parts.append(_settle(*(column[np.sort(members)] for column in (start, other, pages, order))))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+        parts.append(_settle(columns[:, np.sort(members)]))
+    done = np.concatenate(parts, axis=1)
+    start, other, pages, order, _ = done[:, np.argsort(done[4], kind="stable")]
+    return start, other, pages, order
 
 
-def _settle(start: Pages, other: Pages, pages: Pages, order: Pages) -> tuple[Pages, Pages, Pages, Pages]:
+def _settle(columns: Pages) -> Pages:
+    """Return the pieces of overlapping extents that no later one covers."""
+    start, other, pages, order, when = columns
     low = int(start.min())
     size = int((start + pages).max()) - low
     if size > _MOST_OVERLAPPING_PAGES:  # such a run is no guest's: the last one alone
-        return start[-1:], other[-1:], pages[-1:], order[-1:]
+        return columns[:, -1:]
     owner = np.full(size, -1, np.int64)
     for i in range(len(start)):
         owner[start[i] - low : start[i] - low + pages[i]] = i
@@ -120,5 +124,5 @@ def _settle(start: Pages, other: Pages, pages: Pages, order: Pages) -> tuple[Pag
     who = owner[edge]
     edge, length, who = edge[who >= 0], length[who >= 0], who[who >= 0]
     first = edge + low
-    cut = length < (np.int64(1) << order[who])
-    return first, other[who] + first - start[who], length, np.where(cut, 0, order[who])
+    whole = length >= (np.int64(1) << order[who])
+    return np.stack([first, other[who] + first - start[who], length, np.where(whole, order[who], 0), when[who]])

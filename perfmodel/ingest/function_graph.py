@@ -17,18 +17,18 @@ _MOST_FUNCTIONS = 10_000
 _DEEPEST = 512
 _ERROR_BIT = 1 << 63
 
-_PLAIN = re.compile(r"\s*(\d+)\)\s+(?:[+!#*@$]\s*)?(?:(-?[\d.]+) us\s*)?\|(\s*)(.*)")
+_PLAIN = re.compile(r"\s*(\d{1,6})\)\s+(?:[+!#*@$]\s*)?(?:(-?[\d.]{1,20}) us\s*)?\|(\s*)(.*)")
 _LINE = re.compile(
-    r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s+(?:(?:\S.*)?-\d+\s+\|\s+)?(?:[-+.\w]{4,6}\s+\|\s+)?(?:[+!#*@$]\s*)?(?:(-?[\d.]+) us\s*)?\|(\s*)(.*)"
+    r"\s*(?:\d+\.\d+ \|\s+)?(\d{1,6})\)\s+(?:(?:\S.*)?-\d+\s+\|\s+)?(?:[-+.\w]{4,6}\s+\|\s+)?(?:[+!#*@$]\s*)?(?:(-?[\d.]{1,20}) us\s*)?\|(\s*)(.*)"
 )
 """With the columns that options add before the duration: absolute time, task, latency flags."""
 _OPEN = re.compile(r"([\w.$]+)(?: \[[\w-]+\])?\s*\((?:.*)\)\s*\{")
 _LEAF = re.compile(r"([\w.$]+)(?: \[[\w-]+\])?\s*\((?:.*?)\);")
-_RETURN = re.compile(r"/\*.*?(?:ret\s*=|=)\s*(-?(?:0x)?[0-9a-f]+)")
-_SWITCH = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s.*-\d+\s+=>\s+.*-\d+")
-_IRQ = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d+)\)\s.*(==========>|<==========)")
+_RETURN = re.compile(r"/\*.*?(?:ret\s*=|=)\s*(-?(?:0x)?[0-9a-f]{1,20})\b")
+_SWITCH = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d{1,6})\)\s.*-\d+\s+=>\s+.*-\d+")
+_IRQ = re.compile(r"\s*(?:\d+\.\d+ \|\s+)?(\d{1,6})\)\s.*(==========>|<==========)")
 _LEVEL = re.compile(r"kvm_mmu_spte_requested: .*level (\d)")
-_LOST = re.compile(r"LOST (\d+) EVENTS")
+_LOST = re.compile(r"LOST (\d{1,15}) EVENTS")
 _LOOKS = re.compile(r"^\s*(?:\d+\.\d+ \|\s+)?\d+\)\s+.*\|\s+(?:[\w.]+.*\(.*\)\s*[{;]|\})", re.MULTILINE)
 
 LEVELLED = ("tdh_mem_page_aug",)

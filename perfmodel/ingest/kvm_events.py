@@ -24,11 +24,11 @@ _EVENT = re.compile(
 )
 _THREAD = re.compile(r"(?:^|(-)|\s)(\d{1,10})(?:/\d+)?\s+(?:\([^)]*\)\s*)?\[\d+$")
 _RENDERED = re.compile(r"\]\s+(\S{4,8}\s+)?\d+\.\d+:\s+(\w+:)?kvm_")
-_EXIT = re.compile(r"(?:vcpu (\d+),? )?reason (\S+)(?: rip (?:0x)?([0-9a-f]+))?(?: info1? ?(?:0x)?([0-9a-f]+) (?:info2 )?(?:0x)?([0-9a-f]+))?")  # fmt: skip
-_VCPU = re.compile(r"vcpu (\d+)")
-_ADDRESS = re.compile(r"address (?:0x)?([0-9a-f]+)")
-_SPTE = re.compile(r"gfn (?:0x)?([0-9a-f]+) pfn (?:0x)?([0-9a-f]+) level (\d+)")
-_LOST = re.compile(r"\[?LOST (\d+) EVENTS|EVENTS DROPPED|LOST (\d+) events|PERF_RECORD_LOST\D+(\d+)", re.IGNORECASE)
+_EXIT = re.compile(r"(?:vcpu (\d{1,9}),? )?reason (\S+)(?: rip (?:0x)?([0-9a-f]+))?(?: info1? ?(?:0x)?([0-9a-f]{1,16}) (?:info2 )?(?:0x)?([0-9a-f]{1,16}))?")  # fmt: skip
+_VCPU = re.compile(r"vcpu (\d{1,9})\b")
+_ADDRESS = re.compile(r"address (?:0x)?([0-9a-f]{1,16})\b")
+_SPTE = re.compile(r"gfn (?:0x)?([0-9a-f]{1,10}) pfn (?:0x)?([0-9a-f]{1,10}) level (\d{1,3})\b")
+_LOST = re.compile(r"\[?LOST (\d{1,15}) EVENTS|EVENTS DROPPED|PERF_RECORD_LOST\D+(\d{1,15})", re.IGNORECASE)
 _LOOKS = re.compile(r"\]\s+(?:\S{4,8}\s+)?\d+\.\d{3,9}:\s+(?:\w+:)?kvm_\w+:")
 
 
@@ -214,7 +214,7 @@ class _Pairing:
         found = _SPTE.search(line, at)
         if found is None:
             return "cut or damaged"
-        level = LEVELS.get(int(found[3]) if len(found[3]) < 3 else 0)
+        level = LEVELS.get(int(found[3]))
         if level is None:
             return "with a level that no page table has"
         thread.level, thread.pfn = level, int(found[2], 16)

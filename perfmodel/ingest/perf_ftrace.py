@@ -13,10 +13,10 @@ ACCEPTS = "output of perf ftrace latency or perf ftrace profile"
 
 _LATENCY = re.compile(r"#\s+DURATION\s+\|\s+COUNT\s+\|\s+GRAPH")
 _PROFILE = re.compile(r"#\s+Total \(us\)\s+Avg \(us\)\s+Max \(us\)\s+Count\s+Function")
-_ROW = re.compile(r"\s*([\d.]+)\s+-\s+([\d.]+|\.\.\.)\s+(ns|us|ms|s)\s*\|\s*(\d{1,18})\s*\|")
+_ROW = re.compile(r"\s*([\d.]{1,18})\s+-\s+([\d.]{1,18}|\.\.\.)\s+(ns|us|ms|s)\s*\|\s*(\d{1,18})\s*\|")
 _STATISTICS = re.compile(r"#\s*statistics\s+\(in (nsec|usec|msec)\)")
 _STATISTIC = re.compile(r"\s*(total time|avg time|max time|min time|count):\s*(-?\d{1,18})\s*$")
-_CALLS = re.compile(r"\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+(\d{1,18})\s+(\S+)")
+_CALLS = re.compile(r"\s*([\d.]{1,18})\s+([\d.]{1,18})\s+([\d.]{1,18})\s+(\d{1,18})\s+(\S+)")
 _NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9, "nsec": 1.0, "usec": 1e3, "msec": 1e6}
 
 

@@ -11,8 +11,8 @@ ACCEPTS = "output of perf kvm stat report"
 _OLD_HEAD = re.compile(r"VM-EXIT\s+Samples\s+Samples%\s+Time%\s+Min Time\s+Max Time\s+Avg time")
 _NEW_HEAD = re.compile(r"Event name\s+Samples\s+Sample%\s+Time \(ns\)")
 # values touch the column before them when they are long: the unit ends a number, not a width
-_OLD = re.compile(r"\s*(\S.*?)\s+(\d+)\s+[\d.]+%\s+[\d.]+%\s+(-?[\d.]+)us\s*(-?[\d.]+)us\s*(-?[\d.]+)us(?:\s*\( \+-\s*([\d.]+)%)?")
-_TOTAL = re.compile(r"Total Samples:(\d+), Total events handled time:([\d.]+)us")
+_OLD = re.compile(r"\s*(\S.*?)\s+(\d{1,18})\s+[\d.]+%\s+[\d.]+%\s+(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us(?:\s*\( \+-\s*([\d.]{1,9})%)?")
+_TOTAL = re.compile(r"Total Samples:(\d{1,18}), Total events handled time:([\d.]+)us")
 
 
 def recognises(head: str) -> bool:
@@ -74,7 +74,7 @@ def _new(line: str, columns: list[str]) -> Measurement | str:
     try:
         low, high, mean = (float(int(values[key])) for key in ("min time", "max time", "mean time"))
         samples = int(values["samples"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return "cut or damaged"
     return _checked(name, samples, mean, low, high, 0.0)
 
@@ -82,7 +82,7 @@ def _new(line: str, columns: list[str]) -> Measurement | str:
 def _checked(name: str, count: int, mean: float, low: float, high: float, error: float) -> Measurement | str:
     if low < 0 or mean < 0 or high < 0:
         return "with a negative duration"
-    if count == 0 or not 0 < mean < 1e18 or not low <= high:
+    if count <= 0 or not 0 < mean < 1e18 or not low <= high:
         return "that contradict themselves"
     return Measurement(
         what=_named(name), level=None, count=count, mean_ns=mean, low_ns=low, high_ns=high, error=error,
