@@ -1,4 +1,4 @@
-"""The order in which a recorded guest took up its memory: a CSV of faults, as ``perfmodel ingest --what faults`` writes."""
+"""The order in which a recorded guest took up its memory: a CSV of ``perfmodel ingest --what faults``."""
 
 import csv
 import functools
@@ -48,16 +48,16 @@ def load_trace(path: str) -> dict[int, tuple[int, ...]]:
             reader = csv.reader(file)
             header = [cell.strip() for cell in next(reader, ())]
             if header.count("gfn") != 1:
-                raise InputError(
-                    f"order {path!r}:1: header {','.join(header)[:60]!r}: accepted is gfn,level,vcpu,time, gfn among them"
-                )
+                raise InputError(f"order {path!r}:1: header {','.join(header)[:60]!r}: accepted is gfn,level,vcpu,time")
             column = header.index("gfn")
             for row in reader:
                 line = reader.line_num
                 if row:
                     first.setdefault(_gfn(path, line, row, column) >> _GFNS_PER_CHUNK_SHIFT)
     except OSError as error:
-        raise InputError(f"order {path!r}: cannot be read ({error.strerror}): accepted is a CSV file of faults") from None
+        raise InputError(
+            f"order {path!r}: cannot be read ({error.strerror}): accepted is a CSV file of faults"
+        ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"order {path!r}:{line}: not text ({reason}): accepted is a CSV file of faults") from None

@@ -191,7 +191,8 @@ def _print(done: "Ingested", output: str | None, what: str) -> None:
     lines = done.lines
     units = f", units {', '.join(done.units)}" if done.units else ""
     print(f"{done.file}: {done.kind}, {done.renderer}{units}")
-    print(f"lines: {lines.read:,} read, {lines.used:,} used, {lines.skipped:,} of no use, {sum(lines.dropped.values()):,} dropped")  # fmt: skip
+    dropped = sum(lines.dropped.values())
+    print(f"lines: {lines.read:,} read, {lines.used:,} used, {lines.skipped:,} of no use, {dropped:,} dropped")
     for why, count in lines.dropped.items():
         print(f"  dropped: {count:,} {why}")
     if done.measurements:

@@ -17,7 +17,11 @@ ACCEPTS = "output of bpftrace -f json"
 _LONGEST_OBJECT_BYTES = 1 << 22
 _MOST_MAPS = 100_000
 _LIMIT = 1 << 62
-_LOOKS = re.compile(r'^\s*\{\s*"type"\s*:\s*"(?:map|hist|stats|tseries|attached_probes|printf|time|lost_events|join|value)"', re.MULTILINE)  # fmt: skip
+_LOOKS = re.compile(
+    r'^\s*\{\s*"type"\s*:\s*"'
+    r'(?:map|hist|stats|tseries|attached_probes|printf|time|lost_events|join|value)"',
+    re.MULTILINE,
+)
 _DECODER = msgspec.json.Decoder()
 
 

@@ -19,7 +19,7 @@ _ROW = re.compile(r"[\[(](\S+?)(?:, (\S+?))?[\])]\s+(\d{1,19}) \|")
 _LOST = re.compile(r"Lost (\d+) events", re.IGNORECASE)
 _LOOKS = re.compile(r"^(?:@\w*(?:\[.*\])?:|EPT_SERVICE\t|Attach(?:ing|ed) \d+ probe)", re.MULTILINE)
 SERVICE = "EPT_SERVICE"
-"""Tag of a record: wall, exit_ns, entry_ns, pid, tid, exit_cpu, entry_cpu, duration_ns, fault_gpa, error_code follow."""
+"""Tag of a record: wall, exit_ns, entry_ns, pid, tid, exit_cpu, entry_cpu, duration_ns, fault_gpa, error_code."""
 
 
 def recognises(head: str) -> bool:

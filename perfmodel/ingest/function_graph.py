@@ -19,7 +19,8 @@ _ERROR_BIT = 1 << 63
 
 _PLAIN = re.compile(r"\s*(\d{1,6})\)\s+(?:[+!#*@$]\s*)?(?:(-?[\d.]{1,20}) us\s*)?\|(\s*)(.*)")
 _LINE = re.compile(
-    r"\s*(?:\d+\.\d+ \|\s+)?(\d{1,6})\)\s+(?:(?:\S.*)?-\d+\s+\|\s+)?(?:[-+.\w]{4,6}\s+\|\s+)?(?:[+!#*@$]\s*)?(?:(-?[\d.]{1,20}) us\s*)?\|(\s*)(.*)"
+    r"\s*(?:\d+\.\d+ \|\s+)?(\d{1,6})\)\s+(?:(?:\S.*)?-\d+\s+\|\s+)?"
+    r"(?:[-+.\w]{4,6}\s+\|\s+)?(?:[+!#*@$]\s*)?(?:(-?[\d.]{1,20}) us\s*)?\|(\s*)(.*)"
 )
 """With the columns that options add before the duration: absolute time, task, latency flags."""
 _OPEN = re.compile(r"([\w.$]+)(?: \[[\w-]+\])?\s*\((?:.*)\)\s*\{")

@@ -9,7 +9,17 @@ from perfmodel.ingest.report import Report
 Bucket = tuple[float, float | None, int]
 
 _SCALES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_UNITS = {"ns": 1.0, "nsec": 1.0, "us": 1e3, "usec": 1e3, "usecs": 1e3, "ms": 1e6, "msecs": 1e6, "s": 1e9}
+_UNITS = {
+    "ns": 1.0,
+    "nsec": 1.0,
+    "nsecs": 1.0,
+    "us": 1e3,
+    "usec": 1e3,
+    "usecs": 1e3,
+    "ms": 1e6,
+    "msec": 1e6,
+    "msecs": 1e6,
+}
 _END = re.compile(r"(-?\d{1,20})([KMGT]?)$")
 _UNIT_OF_NAME = re.compile(r"(?:^|_)(ns|nsecs?|us|usecs?|ms|msecs?)$")
 
@@ -33,7 +43,7 @@ def end_of(text: str) -> float | None:
 def unit_of(name: str) -> float | None:
     """Return ns in the unit that a map's name ends with, as ``@lat_ns``, or None where it names none."""
     found = _UNIT_OF_NAME.search(name.lstrip("@"))
-    return _UNITS[found[1].replace("secs", "s").replace("sec", "s") if found[1] not in _UNITS else found[1]] if found else None  # fmt: skip
+    return _UNITS[found[1]] if found else None
 
 
 def split_key(name: str, key: str) -> tuple[str, str | None]:

@@ -24,7 +24,11 @@ _EVENT = re.compile(
 )
 _THREAD = re.compile(r"(?:^|(-)|\s)(\d{1,10})(?:/\d+)?\s+(?:\([^)]*\)\s*)?\[\d+$")
 _RENDERED = re.compile(r"\]\s+(\S{4,8}\s+)?\d+\.\d+:\s+(\w+:)?kvm_")
-_EXIT = re.compile(r"(?:vcpu (\d{1,9}),? )?reason (\S+)(?: rip (?:0x)?([0-9a-f]+))?(?: info1? ?(?:0x)?([0-9a-f]{1,16}) (?:info2 )?(?:0x)?([0-9a-f]{1,16}))?")  # fmt: skip
+_EXIT = re.compile(
+    r"(?:vcpu (\d{1,9}),? )?reason (\S+)"
+    r"(?: rip (?:0x)?([0-9a-f]+))?"
+    r"(?: info1? ?(?:0x)?([0-9a-f]{1,16}) (?:info2 )?(?:0x)?([0-9a-f]{1,16}))?"
+)
 _VCPU = re.compile(r"vcpu (\d{1,9})\b")
 _ADDRESS = re.compile(r"address (?:0x)?([0-9a-f]{1,16})\b")
 _SPTE = re.compile(r"gfn (?:0x)?([0-9a-f]{1,10}) pfn (?:0x)?([0-9a-f]{1,10}) level (\d{1,3})\b")
@@ -241,7 +245,9 @@ class _Pairing:
         if any(what == "EPT violation" for what, _ in self.spreads):
             report.warn("faults without kvm_page_fault cannot be told private from shared; record that event too")
         report.warn("tracepoints ran inside the intervals: rows say tracer=service")
-        found = [Measurement.of(*key, spread, tracer="service") for key, spread in sorted(self.spreads.items(), key=str)]
+        found = [
+            Measurement.of(*key, spread, tracer="service") for key, spread in sorted(self.spreads.items(), key=str)
+        ]
         facts = {
             "exits": dict(self.exits.most_common()),
             "levels": dict(sorted(self.levels.items())),

@@ -117,7 +117,7 @@ def _read(path: str, file: IO[bytes]) -> bytes:
 
 def _open(path: str) -> IO[bytes]:
     if path == "-":
-        return cast(IO[bytes], open(sys.stdin.fileno(), "rb", closefd=False))  # noqa: PTH123, SIM115
+        return cast(IO[bytes], open(sys.stdin.fileno(), "rb", closefd=False))
     if Path(path).is_dir():
         raise InputError(f"{path}: is a folder: accepted is a text file")
     try:

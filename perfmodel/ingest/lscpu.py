@@ -73,7 +73,9 @@ def _sizes(fields: dict[str, str]) -> list[dict[str, Any]]:
     for name, value in fields.items():
         if _CACHE.match(name) and (size := _bytes(value.split(" (")[0])) is not None:
             instances = re.search(r"\((\d{1,5}) instances?\)", value)
-            found.append({"name": name.split()[0], "all_bytes": size, "instances": int(instances[1]) if instances else 1})
+            found.append(
+                {"name": name.split()[0], "all_bytes": size, "instances": int(instances[1]) if instances else 1}
+            )
     return found
 
 

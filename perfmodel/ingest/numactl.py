@@ -63,7 +63,8 @@ def read(lines: Lines, options: Options) -> Reading:
 
 def _host(nodes: list[int], sizes: dict[str, dict[int, int]]) -> dict[str, Any]:
     """Lay nodes side by side from 4 GiB on, each with its free memory in blocks of 4 MiB at its top."""
-    start, zones, blocks, ram = 1 << 20, [], [], []
+    start, blocks = 1 << 20, list[int]()
+    zones, ram = [], []
     for node in nodes:
         pages = sizes["size"][node] << 8
         free = min(sizes["free"].get(node, 0) << 8, pages) // _BLOCK_PAGES

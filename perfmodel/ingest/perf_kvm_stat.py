@@ -11,7 +11,10 @@ ACCEPTS = "output of perf kvm stat report"
 _OLD_HEAD = re.compile(r"VM-EXIT\s+Samples\s+Samples%\s+Time%\s+Min Time\s+Max Time\s+Avg time")
 _NEW_HEAD = re.compile(r"Event name\s+Samples\s+Sample%\s+Time \(ns\)")
 # values touch the column before them when they are long: the unit ends a number, not a width
-_OLD = re.compile(r"\s*(\S.*?)\s+(\d{1,18})\s+[\d.]+%\s+[\d.]+%\s+(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us(?:\s*\( \+-\s*([\d.]{1,9})%)?")
+_OLD = re.compile(
+    r"\s*(\S.*?)\s+(\d{1,18})\s+[\d.]+%\s+[\d.]+%"
+    r"\s+(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us(?:\s*\( \+-\s*([\d.]{1,9})%)?"
+)
 _TOTAL = re.compile(r"Total Samples:(\d{1,18}), Total events handled time:([\d.]+)us")
 
 

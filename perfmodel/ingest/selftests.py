@@ -19,7 +19,10 @@ _GUEST = re.compile(r"Running with (\d{1,9})gb of guest memory and (\d{1,6}) vCP
 _RUNS = re.compile(r"(run1|run2|reset|ro|rw) = " + _SECONDS)
 _TESTING = re.compile(r"Testing (.{1,60}?) performance with (\d+) runs")
 _ITERATIONS = re.compile(r"Done (\d{1,12}) iterations, avg " + _SECONDS + " each")
-_LOOKS = re.compile(r"Total guest execution time:|demand paging rate|gb of guest memory and|Testing .* performance with|run1 = ")  # fmt: skip
+_LOOKS = re.compile(
+    r"Total guest execution time:|demand paging rate|gb of guest memory and"
+    r"|Testing .* performance with|run1 = "
+)
 
 
 def recognises(head: str) -> bool:
@@ -42,7 +45,9 @@ def read(lines: Lines, options: Options) -> Reading:
                 dropped |= seconds is None
                 used |= _keep(facts, "seconds", seconds)
             elif found := _RATE.match(text):
-                used |= _keep(facts, "printed_rate" if found[1] == "Overall" else "printed_rate_per_vcpu", _rate(found[2]))
+                used |= _keep(
+                    facts, "printed_rate" if found[1] == "Overall" else "printed_rate_per_vcpu", _rate(found[2])
+                )
             elif found := _GUEST.match(text):
                 facts |= {"guest_gb": int(found[1]), "vcpus": int(found[2])}
                 used = True

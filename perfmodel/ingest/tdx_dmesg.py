@@ -12,7 +12,10 @@ from perfmodel.platform import static_pamt_bytes
 KIND = "tdx-dmesg"
 ACCEPTS = "a kernel log with virt/tdx: lines of a host, or tdx: lines of a guest"
 
-_LINE = re.compile(r"(?:.*?\[\s*(\d{1,9}\.\d{1,9})\]\s*(?:\[\s*[TC]\d+\]\s*)?)?.*?(virt/tdx|tdx|BIOS-e820|Memory Encryption Features active): ?(.*)$")  # fmt: skip
+_LINE = re.compile(
+    r"(?:.*?\[\s*(\d{1,9}\.\d{1,9})\]\s*(?:\[\s*[TC]\d+\]\s*)?)?"
+    r".*?(virt/tdx|tdx|BIOS-e820|Memory Encryption Features active): ?(.*)$"
+)
 _KEYIDS = re.compile(r"BIOS enabled: private KeyID range \[(\d{1,6}), (\d{1,6})\)")
 _OLD_VERSION = re.compile(r"TDX module: .*major_version (\d+), minor_version (\d+), build_date (\d+), build_num (\d+)")
 _ALT_VERSION = re.compile(r"TDX module (\d+(?:\.\d+)+), build number (\d+), build date (\d+)")
@@ -63,7 +66,13 @@ def read(lines: Lines, options: Options) -> Reading:
         elif _host_line(text, facts):
             if first is None and "module" in facts:
                 first = clock
-            if "pamt_kb" in facts and first is not None and clock is not None and "init_s" not in facts and "allocated" in text:
+            if (
+                "pamt_kb" in facts
+                and first is not None
+                and clock is not None
+                and "init_s" not in facts
+                and "allocated" in text
+            ):
                 facts["init_s"] = round(clock - first, 6)
             report.used += 1
     report.renderer = "kernel log"

@@ -1,4 +1,4 @@
-"""Whatever bytes come: no traceback, every line accounted for, and one line with exit status 2 where nothing is usable."""
+"""Whatever bytes come: no traceback, every line counted, and one line with status 2 where nothing is usable."""
 
 import gzip
 import random
@@ -18,18 +18,22 @@ from perfmodel.ingest.report import Report
 from perfmodel.ingest.rows import Machine, observation_rows, observations_csv
 
 GOOD = {
-    "bpftrace-json": '{"type": "stats", "data": {"@service_ns": {"private,4K": {"count": 9, "average": 5, "total": 45}}}}\n'
+    "bpftrace-json": '{"type": "stats", "data": {"@service_ns": {"private,4K": {"count": 9, "average": 5, '
+    '"total": 45}}}}\n'
     '{"type": "hist", "data": {"@lat_us": [{"min": 0, "max": 1, "count": 4}, {"min": 2, "count": 7}]}}\n'
     '{"type": "map", "data": {"@pages": {"accept": 12}}}\n{\n "type": "hist",\n "data": {"@x": []}\n}\n',
     "bpftrace-text": "@svc_ns[48, 0]: count 3, average 5, total 15\n@us[1]: \n[0, 2)   14 |@@  |\n[2, ...)  3 |@ |\n\n"
     "EPT_SERVICE\t61.0\t100\t5219\t8801\t8809\t19\t19\t5119\t7648313344\t2\n@n: 12\nLost 12 events\n",
-    "kvm-events": "  CPU 3/KVM-41211 [019] d... 12.004122: kvm_exit: vcpu 3 reason EPT_VIOLATION rip 0x0 info1 0x2 info2 0x1\n"
+    "kvm-events": "  CPU 3/KVM-41211 [019] d... 12.004122: kvm_exit: vcpu 3 reason EPT_VIOLATION rip 0x0 "
+    "info1 0x2 info2 0x1\n"
     "  CPU 3/KVM-41211 [019] .... 12.004123: kvm_page_fault: address 1c7e00000 error_code 2\n"
     "  CPU 3/KVM-41211 [019] .... 12.004125: kvm_mmu_spte_requested: gfn 1c7e00 pfn 9c3d40 level 1\n"
     "CPU:3 [LOST 5 EVENTS]\n  CPU 3/KVM-41211 [019] d... 12.004129: kvm_entry: vcpu 3, rip 0x0\n",
-    "function-graph": "# tracer: function_graph\n  7)               |  tdh_mem_page_aug() {\n  7)   0.484 us    |    f();\n"
+    "function-graph": "# tracer: function_graph\n  7)               |  tdh_mem_page_aug() {\n  7)   0.484 us  "
+    "  |    f();\n"
     "  7) ! 242.112 us  |  } /* ret=0x8000020000000092 */\n ------------\n  7) CPU 0/K-4 => CPU 1/K-8\n",
-    "perf-kvm-stat": "Event name  Samples   Sample%    Time (ns)     Time%   Max Time (ns)   Min Time (ns)  Mean Time (ns)\n"
+    "perf-kvm-stat": "Event name  Samples   Sample%    Time (ns)     Time%   Max Time (ns)   Min Time (ns)  "
+    "Mean Time (ns)\n"
     "  EPT_VIOLATION    262401     61.20%    1393349310    71.43%     8123550           940           5310\n",
     "perf-ftrace": "#   DURATION     |      COUNT | GRAPH |\n   2 - 4    us |  90 | ## |\n   1 - ...   s | 0 | |\n"
     "# statistics  (in usec)\n  avg time:   3\n  count:  90\n",
@@ -41,7 +45,8 @@ GOOD = {
     "node   0\n  0:  10\n",
     "mlc": "Intel(R) Memory Latency Checker - v3.11\nEach iteration took 236.0 base frequency clocks (\t112.4\tns)\n"
     "Measuring idle latencies\n 0  112.4   188.9\nBandwidths are in MB/sec\nALL Reads        :\t488120.4\n",
-    "lscpu": "Architecture:  x86_64\nBogoMIPS: 4200.00\nFlags: constant_tsc\nNAME ONE-SIZE ALL-SIZE WAYS TYPE LEVEL SETS "
+    "lscpu": "Architecture:  x86_64\nBogoMIPS: 4200.00\nFlags: constant_tsc\nNAME ONE-SIZE ALL-SIZE WAYS TYPE "
+    "LEVEL SETS "
     "PHY-LINE COHERENCY-SIZE\nL1d 48K 96K 12 Data 1 64 1 64\n",
     "sysfs-cache": "index0/size:48K\nindex0/type:Data\nindex0/level:1\nindex0/ways_of_associativity:12\n"
     "index0/number_of_sets:64\nindex0/coherency_line_size:64\n",

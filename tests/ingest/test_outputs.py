@@ -29,7 +29,11 @@ def trace(faults):
     """Return tracefs lines of private faults ``(gfn, pfn, level)``."""
     text, now = [], 10.0
     for gfn, pfn, level in faults:
-        text += [EXIT.format(t=now), FAULT.format(t=now, gpa=gfn << 12), SPTE.format(t=now, gfn=gfn, pfn=pfn, level=level)]
+        text += [
+            EXIT.format(t=now),
+            FAULT.format(t=now, gpa=gfn << 12),
+            SPTE.format(t=now, gfn=gfn, pfn=pfn, level=level),
+        ]
         text.append(ENTRY.format(t=now + 5e-6))
         now += 1e-5
     return "".join(text)
@@ -46,7 +50,7 @@ def test_templates_are_observations_and_questions_keep_their_meaning(tmp_path):
     ids = [row["id"] for row in templates()]
     assert sum(one in asked for one in ids) >= 5
     for row in templates():
-        assert row["operation"] and row["covers"] and row["quantity"], row
+        assert all(row[name] for name in ("operation", "covers", "quantity")), row
         if row["id"] in asked:
             one = asked[row["id"]]
             assert (row["operation"], row["page_size"], row["quantity"]) == (one.operation, one.page_size, one.quantity)
@@ -194,7 +198,8 @@ def test_latest_keeps_disjoint_extents_as_they_are():
     assert {tuple(row) for row in np.array(latest(*columns)).T.tolist()} == {(10, 5, 4, 0), (0, 90, 10, 0)}
 
 
-NUMACTL = "node 0 cpus: 0 1\nnode 0 size: 4096 MB\nnode 0 free: 2048 MB\nnode 1 cpus:\nnode 1 size: 2048 MB\nnode 1 free: 2000 MB\n"
+NUMACTL = "node 0 cpus: 0 1\nnode 0 size: 4096 MB\nnode 0 free: 2048 MB\n"
+NUMACTL += "node 1 cpus:\nnode 1 size: 2048 MB\nnode 1 free: 2000 MB\n"
 
 
 def test_numactl_makes_a_host_and_others_fill_it(tmp_path, capsys):
@@ -205,18 +210,24 @@ def test_numactl_makes_a_host_and_others_fill_it(tmp_path, capsys):
     assert {zone.node for zone in host.zones} == {0, 1}
     code = run("compare", "--backing", "host", "--host", tmp_path / "h.json", "--memory", "3GiB", "--interface", "pfn")
     assert code == 0
-    (tmp_path / "l").write_text("NAME ONE-SIZE ALL-SIZE WAYS TYPE LEVEL SETS PHY-LINE COHERENCY-SIZE\nL2 2M 4M 16 Unified 2 2048 1 64\n")
+    (tmp_path / "l").write_text(
+        "NAME ONE-SIZE ALL-SIZE WAYS TYPE LEVEL SETS PHY-LINE COHERENCY-SIZE\nL2 2M 4M 16 Unified 2 2048 1 64\n"
+    )
     capsys.readouterr()
     assert run("ingest", "lscpu", tmp_path / "l", "--what", "host", "-o", tmp_path / "x.json") == 2
     assert "--base" in capsys.readouterr().err
-    code = run("ingest", "lscpu", tmp_path / "l", "--what", "host", "-o", tmp_path / "x.json", "--base", tmp_path / "h.json")
+    code = run(
+        "ingest", "lscpu", tmp_path / "l", "--what", "host", "-o", tmp_path / "x.json", "--base", tmp_path / "h.json"
+    )
     assert code == 0
     assert load_host(tmp_path / "x.json").caches[0].size_bytes == 2 << 20
     assert load_host(tmp_path / "x.json").zones == host.zones
 
 
 def test_cmrs_make_a_host_for_extents(tmp_path, capsys):
-    (tmp_path / "d").write_text("[ 1.0] virt/tdx: CMR: [0x100000, 0x40000000)\n[ 1.0] virt/tdx: CMR: [0x100000000, 0x180000000)\n")
+    (tmp_path / "d").write_text(
+        "[ 1.0] virt/tdx: CMR: [0x100000, 0x40000000)\n[ 1.0] virt/tdx: CMR: [0x100000000, 0x180000000)\n"
+    )
     assert run("ingest", "tdx-dmesg", tmp_path / "d", "--what", "host", "-o", tmp_path / "h.json") == 0
     (tmp_path / "e.csv").write_text("gfn,pfn,pages,folio_order,has_struct_page\n0,0x100000,1024,9,1\n")
     code = run("compare", "--backing", "extents", "--extents", tmp_path / "e.csv", "--host", tmp_path / "h.json",

@@ -128,7 +128,8 @@ def test_function_graph(samples, expected):
 
     plain, wanted = read(samples, "function_graph/private_faults_plain.txt"), "function_graph/private_faults_plain.txt"
     for key, name, own in (
-        ("tdh_mem_page_aug_total_us", "tdh_mem_page_aug", False), ("tdh_mem_page_aug_self_us", "tdh_mem_page_aug", True),
+        ("tdh_mem_page_aug_total_us", "tdh_mem_page_aug", False),
+        ("tdh_mem_page_aug_self_us", "tdh_mem_page_aug", True),
         ("tdh_mem_sept_add_total_us", "tdh_mem_sept_add", False),
         ("tdx_handle_ept_violation_us", "tdx_handle_ept_violation", False),
     ):  # fmt: skip
@@ -142,7 +143,10 @@ def test_function_graph(samples, expected):
     status = expected["function_graph/busy_retry.txt"]["tdh_mem_page_aug_ret"]
     assert busy.facts["failed_calls"] == {"tdh_mem_page_aug": {status: 1}}
     assert ("tdh_mem_page_aug", None) not in found(busy)
-    zaps, times = read(samples, "function_graph/zap_private.txt"), expected["function_graph/zap_private.txt"]["total_us"]
+    zaps, times = (
+        read(samples, "function_graph/zap_private.txt"),
+        expected["function_graph/zap_private.txt"]["total_us"],
+    )
     assert us(zaps, "tdx_sept_remove_private_spte") == (pytest.approx(sum(times) / 3), 3)
     for name in ("proc_tail", "retval_old", "retval_new_args_retaddr"):
         reading = read(samples, f"function_graph/{name}.txt")
@@ -187,7 +191,11 @@ def test_perf(samples, expected):
         suffix = "us" if layout == "old" else "ns"
         assert one.count == wanted["samples"]
         mean = wanted["avg_us"] if layout == "old" else wanted["mean_ns"]
-        for value, want in ((one.mean_ns, mean), (one.low_ns, wanted[f"min_{suffix}"]), (one.high_ns, wanted[f"max_{suffix}"])):
+        for value, want in (
+            (one.mean_ns, mean),
+            (one.low_ns, wanted[f"min_{suffix}"]),
+            (one.high_ns, wanted[f"max_{suffix}"]),
+        ):
             assert value == pytest.approx(want * unit)
         assert found(reading)["HLT", None].high_ns == pytest.approx(1000212900)  # touches the column before it
     assert read(samples, "perf/kvm_stat_report_old.txt").facts["total_samples"] == 428759
@@ -220,7 +228,10 @@ def test_selftests(samples, expected):
         names = {"recomputed_rate": "rate", "per_vcpu_rate": "printed_rate_per_vcpu"}
         for key, value in wanted.items():
             if key not in ("bytes_per_vcpu",) and (key != "vcpus" or "seconds" not in wanted):
-                assert facts[names.get(key, key)] == (pytest.approx(value, rel=1e-6) if key != "tests" else value), (name, key)
+                assert facts[names.get(key, key)] == (pytest.approx(value, rel=1e-6) if key != "tests" else value), (
+                    name,
+                    key,
+                )
         assert any("printed rate" in text for text in reading.report.warnings) == ("bug" in name)
 
 

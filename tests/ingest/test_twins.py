@@ -89,7 +89,9 @@ def test_exits_are_paired_as_by_looking_back(steps):
 
 TREE = st.recursive(
     st.tuples(st.sampled_from("abc"), st.integers(1, 9000), st.just([])),
-    lambda children: st.tuples(st.sampled_from("abc"), st.integers(1, 9000), st.lists(children, min_size=1, max_size=4)),
+    lambda children: st.tuples(
+        st.sampled_from("abc"), st.integers(1, 9000), st.lists(children, min_size=1, max_size=4)
+    ),
     max_leaves=25,
 )
 
@@ -196,6 +198,8 @@ def test_mean_of_a_histogram_is_within_what_its_buckets_allow(values):
 def test_nothing_is_keyed_on_columns():
     base = "CPU 1/KVM-5 [001] {t}: kvm_exit: vcpu 1 reason {r} rip 0x0 info1 0x2 info2 0x1, seq = 0x4c1\n"
     for reason in ("EPT_VIOLATION", "48", "0x30", "0x80000030"):
-        text = base.format(t="1.000001", r=reason) + "x y <...>-5 [002] d... 1.000003: kvm_entry: vcpu 1, rip 0x0 more\n"
+        text = (
+            base.format(t="1.000001", r=reason) + "x y <...>-5 [002] d... 1.000003: kvm_entry: vcpu 1, rip 0x0 more\n"
+        )
         one = read("kvm-events", text).measurements
         assert [(m.what, m.mean_ns) for m in one] == [("private fault", 2000)], reason

@@ -1,4 +1,4 @@
-"""Traces as tools would record them on a host whose prices are known: the truth that a calibration has to find again."""
+"""Traces as tools would record them on a host whose prices are known, which a calibration has to find again."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ class Truth:
     def calls(self, wanted: str, count: int) -> np.ndarray:
         """Return ``count`` durations in whole ns around the mean of ``wanted``."""
         mean = self.means[wanted]
-        return np.rint(mean * self.random.lognormal(-SPREAD**2 / 2, SPREAD, count)).astype(np.int64)
+        return np.rint(mean * self.random.lognormal(-(SPREAD**2) / 2, SPREAD, count)).astype(np.int64)
 
 
 def stats(durations: np.ndarray) -> dict[str, int]:
