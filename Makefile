@@ -42,9 +42,16 @@ bench: $(VENV)/.all ## benchmarks, small sizes, and the table of them
 	$(BIN)/pytest --benchmark-only --benchmark-json=bench.json
 	$(BIN)/python bench/table.py bench.json
 
+# folio-strict mixes leaves of both sizes, which takes minutes to become steady: SCALED="page-4k folio-strict pfn" draws it.
+SCALED := page-4k folio-lenient pfn
 figures: $(VENV)/.all ## the table's and the figures' source in the README and docs
 	$(BIN)/perfmodel compare --memory 512GiB --shattered 0.1 --json compare.json
 	$(BIN)/perfmodel plot compare.json -o docs/compare-512g.png
+	$(BIN)/perfmodel scale --memory 512GiB --shattered 0.1 $(SCALED:%=--interface %) --json scaling-populate.json
+	$(BIN)/perfmodel plot scaling-populate.json -o docs/scaling-populate.png
+	$(BIN)/perfmodel scale --memory 512GiB --preset gnr-6980p --interface page-4k --interface pfn --workload convert \
+		--workload teardown --state inside --state ticking --state halted --samples 8 --json scaling-changes.json
+	$(BIN)/perfmodel plot scaling-changes.json -o docs/scaling-changes.png
 	$(BIN)/perfmodel validate --json validate.json
 	$(BIN)/perfmodel plot validate.json -o docs/residuals.png
 	$(BIN)/perfmodel sensitivity --json sensitivity.json

@@ -6,12 +6,14 @@ guest-physical address that the S-EPT translates. Nothing is cached: ``n`` guest
 "Caching Translation Information" of VMX: combined (TLBs; guest paging-structure caches, which hold the host address of
 the next guest table), and guest-physical (S-EPT paging-structure caches; last-level S-EPT translations).
 
-Every structure is sets of ways in one array ``tags``, each set in the order of its last use.
+All structures lie in one array ``tags``, as :mod:`kernels.lru` has them.
 """
 
 import numpy as np
 
+from kernels import lru
 from kernels.jit import njit, step
+from kernels.lru import WAYS, first_way
 
 DTLB_4K, DTLB_2M, STLB, SEPT_LEAVES = 0, 1, 2, 3
 GUEST_PSC, SEPT_PSC = 4, 8
@@ -19,12 +21,8 @@ GUEST_PSC, SEPT_PSC = 4, 8
 L1D, L2, L3 = 12, 13, 14
 STRUCTURES = 15
 
-START, MASK, WAYS, WAYS_2M = 0, 1, 2, 3
-"""Columns of ``places``: first of the structure's tags, sets less one (a power of two less one), ways, and ways of a
-set that 2M translations may take (STLB only). No ways: the structure does not exist."""
-
-EMPTY = -2
-"""A tag that no key equals and that counts as a 4K translation."""
+WAYS_2M = 3
+"""Column of ``places`` beside those of :mod:`kernels.lru`: ways of a set that 2M translations may take (STLB only)."""
 
 ACCESSES, DTLB_MISSES, WALKS, GUEST_LOADS, SEPT_LOADS, DATA_LOADS = 0, 1, 2, 3, 7, 11
 """``counts``; each kind of load has four fields: found in L1D, L2, L3, or nowhere but in memory."""
@@ -36,27 +34,18 @@ GUEST_TABLES, SEPT_LINES = 0, 1
 
 @step
 def touch(tags, places, structure, index, key):
-    """Look ``key`` up in its set, put it in front, and return whether it was there; the oldest goes."""
-    ways = places[structure, WAYS]
-    first = places[structure, START] + (index & places[structure, MASK]) * ways
-    moved = key
-    for i in range(first, first + ways):
-        held = tags[np.uint64(i)]
-        tags[np.uint64(i)] = moved
-        if held == key:
-            return True
-        moved = held
-    return False
+    """Look ``key`` up, make it the most recent of its set, and return whether it was there."""
+    found, _ = lru.touch(tags, first_way(places, structure, index), places[structure, WAYS], key, 0)
+    return found
 
 
 @step
 def touch_stlb(tags, places, index, key):
     """Do the same in the STLB: 4K and 2M translations share a set, but 2M ones may take some of its ways only."""
-    ways, ways_2m = places[STLB, WAYS], places[STLB, WAYS_2M]
-    first = places[STLB, START] + (index & places[STLB, MASK]) * ways
+    first, ways_2m = first_way(places, STLB, index), places[STLB, WAYS_2M]
     moved = key
     large = 0
-    for i in range(first, first + ways):
+    for i in range(first, first + places[STLB, WAYS]):
         held = tags[np.uint64(i)]
         tags[np.uint64(i)] = moved
         if held == key:

@@ -14,6 +14,7 @@ from perfmodel._version import __version__
 from perfmodel.costs import INTERVAL, Ledger, Price, cost_ratio, ledger, price_many
 from perfmodel.life.pricing import inside_vcpus, kick_counters
 from perfmodel.memory import GuestMemory
+from perfmodel.memory_model import LinesFound, lines_found, stretch_count
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.platform import static_pamt_bytes
 from perfmodel.policies import POLICIES
@@ -33,7 +34,8 @@ from perfmodel.result import (
 )
 from perfmodel.scaling.together import Scaling
 from perfmodel.scenario import Scenario, able_interfaces
-from perfmodel.workers import Progress
+from perfmodel.walk_hardware import load_walk_hardware
+from perfmodel.workers import Progress, thread_count
 
 _FLUSHED_BY_2M = 512
 _LATER = (*k.ChangeCounter, *k.LifeCounter)
@@ -126,11 +128,13 @@ def execute(
     scenario = memory.scenario
     names = able_interfaces(scenario.interfaces, memory.backing.has_struct_page, scenario.backing)
     policies = [POLICIES[name] for name in names]
-    tallies = populate_guest(memory, policies, threads, progress, every_region)
+    tallies, lines = _count(memory, policies, parameters, threads, progress, every_region)
     counters = [
         priced_counters(t, p, scenario.flush_first_page_only, scenario.vcpus, inside_vcpus(scenario))
         for t, p in zip(tallies, policies, strict=True)
     ]
+    for n, found in zip(counters, lines, strict=False):  # none with the constant model
+        n |= {"sept_lines": 0, "pamt_lines": 0} | found.counters()
     ledgers = [ledger(c) for c in counters]
     prices = price_many(ledgers, parameters, seed=scenario.seed)
     pamt_bytes = static_pamt_bytes(memory.backing.blocks().size << 30)
@@ -146,7 +150,8 @@ def execute(
         for policy, tally, price, (scaling, _) in zip(policies, tallies, prices, met, strict=True)
     ]
     return Outcome(
-        memory, parameters, rows, counters, ledgers, [seconds for _, seconds in met], _notes(memory, names, tallies)
+        memory, parameters, rows, counters, ledgers, [seconds for _, seconds in met],
+        _notes(memory, names, tallies) | _notes_of_lines(names, lines),
     )  # fmt: skip
 
 
@@ -169,6 +174,43 @@ def _meet(
         lambda sample: describe(scenario, mix, parameters, sample), counters, tally.mapped, parameters, scenario.seed,
         threads,
     )  # fmt: skip
+
+
+def _count(
+    memory: GuestMemory,
+    policies: Sequence[Policy],
+    parameters: ParameterSet,
+    threads: int | None,
+    progress: Progress | None,
+    every_region: bool,
+) -> tuple[list[Tally], list[LinesFound]]:
+    """Populate, and with the memory model "simulated" look for the lines; stretches of that count as regions."""
+    if memory.scenario.memory_model == "constant":
+        return populate_guest(memory, policies, threads, progress, every_region), []
+    regions = sum(1 for _ in memory.layout.regions())
+    stretches = stretch_count(memory, policies)
+    in_all = regions + stretches
+
+    def first(done: int, total: int) -> None:
+        if progress:
+            progress(done, in_all)
+
+    def then(done: int, total: int) -> None:
+        if progress:
+            progress(regions + done * stretches // total, in_all)
+
+    tallies = populate_guest(memory, policies, threads, first, every_region)
+    hardware = load_walk_hardware(parameters.preset)
+    return tallies, lines_found(memory, policies, tallies, hardware, thread_count(memory, threads), then)
+
+
+def _notes_of_lines(names: Sequence[str], lines: Sequence[LinesFound]) -> dict[str, Any]:
+    if not lines:
+        return {}
+    shares = {n: found.estimated_share for n, found in zip(names, lines, strict=True) if found.estimated_share}
+    return {"lines_found": {n: found.by_name() for n, found in zip(names, lines, strict=True)}} | (
+        {"lines_estimated_share": shares} if shares else {}
+    )
 
 
 def _notes(memory: GuestMemory, names: Sequence[str], tallies: Sequence[Tally]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _UserFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str | None = None
+    preset: str | None = None
     core_ghz: Any = None
     tsc_ghz: Any = None
     parameters: dict[str, Any] = {}
@@ -106,6 +107,8 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         In the order of ``data/parameters.toml``, whatever the order of the changes.
     joint : Joint, optional
         Of a calibrated set.
+    preset : str
+        The processor whose caches they go with; no price, and not part of the hash.
     """
 
     name: str
@@ -113,6 +116,7 @@ class ParameterSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tsc_ghz: float
     parameters: tuple[Parameter, ...]
     joint: Joint | None = None
+    preset: str = DEFAULT_PRESET
 
     def __post_init__(self) -> None:
         for key in CLOCK_NAMES:
@@ -247,7 +251,7 @@ def _change_of(parameter: Parameter, entry: object) -> ParameterChange:
 
 def parameters_toml(parameters: ParameterSet) -> str:
     """A parameter file that gives back the same set, on top of any preset."""
-    lines = [f"{key} = {json.dumps(getattr(parameters, key))}" for key in ("name", *CLOCK_NAMES)]
+    lines = [f"{key} = {json.dumps(getattr(parameters, key))}" for key in ("name", "preset", *CLOCK_NAMES)]
     for p in parameters.parameters:
         lines += ["", f"[parameters.{p.name}]"]
         fields = {key: getattr(p, key) for key in ParameterChange.__struct_fields__}
@@ -292,7 +296,9 @@ def load_preset(name: str) -> Preset:
 
 
 def _read_user_file(path: Path) -> _UserFile:
-    accepted = "accepted is a TOML file of name, core_ghz, tsc_ghz, [parameters] and what 'perfmodel calibrate' writes"
+    accepted = (
+        "accepted is a TOML file of name, preset, core_ghz, tsc_ghz, [parameters] and what 'perfmodel calibrate' writes"
+    )
     try:
         return msgspec.toml.decode(path.read_bytes(), type=_UserFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -314,7 +320,8 @@ def load_parameters(
         One of `preset_names`.
     file : path, optional
         TOML with ``name``, ``core_ghz``, ``tsc_ghz`` and ``[parameters]``: ``name = number``, or a table of
-        ``value, low, high, unit, distribution, source, confidence``.
+        ``value, low, high, unit, distribution, source, confidence``; and ``preset``, the processor whose caches they
+        go with.
     overrides : iterable of str
         ``name=value``, also for ``core_ghz`` and ``tsc_ghz``; each name once.
     calibrated : bool
@@ -339,7 +346,7 @@ def load_parameters(
         for key, entry in fitted.parameters.items():
             known[key] = _changed(known[key], _change_of(known[key], entry))
     clocks = {"core_ghz": chosen.core_ghz.value, "tsc_ghz": chosen.tsc_ghz.value}
-    name = chosen.name
+    name = caches_of = chosen.name
     for key, change in chosen.parameters.items():
         if key not in known:
             raise _unknown(key, known)
@@ -348,6 +355,7 @@ def load_parameters(
     if file is not None:
         content = _read_user_file(Path(file))
         name = content.name or f"{name}+file"
+        caches_of = load_preset(content.preset or caches_of).name
         joint = check_joint(content.joint, tuple(known)) if content.joint else joint
         for key in CLOCK_NAMES:
             if (value := getattr(content, key)) is not None:
@@ -372,7 +380,9 @@ def load_parameters(
             known[key] = _changed(known[key], ParameterChange(value=value))
         else:
             raise _unknown(key, [*known, *CLOCK_NAMES])
-    return ParameterSet(f"{name}+set" if seen else name, parameters=tuple(known.values()), joint=joint, **clocks)
+    return ParameterSet(
+        f"{name}+set" if seen else name, parameters=tuple(known.values()), joint=joint, preset=caches_of, **clocks
+    )
 
 
 def change_parameters(parameters: ParameterSet, changes: Mapping[str, ParameterChange]) -> ParameterSet:

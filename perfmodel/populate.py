@@ -40,6 +40,7 @@ from perfmodel.touch_first import keyhole_misses, touch_order, touch_region
 from perfmodel.workers import Progress, run_regions, thread_count
 
 _RANGES = REGION_PAGES // PAGES_PER_RANGE
+NO_REGION = 1 << 62
 _FLAGS = ("aligned", "contiguous", "shared_in_folio")
 
 
@@ -63,6 +64,8 @@ class Tally:
         Folios that guest_memfd allocated.
     keyholes : ndarray of int64, shape (kernels.keyhole_populate.COUNTS,)
         Keyhole maps and misses, and the pages for which they are estimates.
+    first_4k, first_2m : int
+        First region with pages mapped at 4K, at 2M; ``NO_REGION`` where none has.
     """
 
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(ALL_COUNTERS, np.int64))
@@ -75,6 +78,8 @@ class Tally:
     ranges: int = 0
     folios: int = 0
     keyholes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(KEYHOLE_COUNTS, np.int64))
+    first_4k: int = NO_REGION
+    first_2m: int = NO_REGION
     model_seconds: float = 0.0
 
     @property
@@ -87,6 +92,8 @@ class Tally:
         self.counts += other.counts * times
         self.refused += other.refused * times
         self.keyholes += other.keyholes * times
+        self.first_4k = min(self.first_4k, other.first_4k)
+        self.first_2m = min(self.first_2m, other.first_2m)
         for name in ("leaves_4k", "leaves_2m", "asked", "refused_pages", "shared", "ranges", "folios"):
             setattr(self, name, getattr(self, name) + getattr(other, name) * times)
         self.model_seconds += other.model_seconds
@@ -220,6 +227,8 @@ def populate(
     part.refused += np.bincount(causes[causes >= 0], minlength=len(CAUSES))
     part.refused[CAUSES.index("existing-table")] += part.counts[EXISTING_TABLE]
     part.refused[CAUSES.index("accept-level")] += part.counts[DEMOTE]
+    part.first_4k = turn.region if part.counts[AUG_4K] else NO_REGION
+    part.first_2m = turn.region if part.counts[AUG_2M] else NO_REGION
     part.asked = int(facts.asked.sum() + facts.refused.sum())
     part.refused_pages = int(facts.refused.sum())
     part.shared = int(facts.shared.sum())

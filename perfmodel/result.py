@@ -15,7 +15,7 @@ from perfmodel.scenario import Scenario
 COMPARE_SCHEMA = "perfmodel/compare/1"
 RUN_SCHEMA = "perfmodel/run/1"
 
-_Document = TypeVar("_Document")
+_Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
 class Leaves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,4 +203,5 @@ def load_document(path: Path, kind: type[_Document]) -> _Document:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}: accepted is a file as perfmodel wrote it") from None
+        schema = next(field.default for field in msgspec.structs.fields(kind) if field.name == "schema")
+        raise InputError(f"{path}: {error}: accepted is what perfmodel writes as schema {schema}") from None

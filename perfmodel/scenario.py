@@ -14,6 +14,7 @@ from perfmodel.names import (
     KEYHOLE_MODES,
     LAYOUTS,
     MAX_BLOCK_ORDER,
+    MEMORY_MODELS,
     MODULE_FEATURES,
     MOST_NODES,
     MOST_VCPUS,
@@ -78,6 +79,9 @@ class Scenario:
         Flush one 4K page a mapping, as the series applied in 2026 does, instead of all (RFC v5).
     keyholes : {"periodic", "exact"}
         How keyhole maps and misses are counted: one replay for each kind of 2M range, or every range replayed.
+    memory_model : {"constant", "simulated"}
+        What lines of the module's cost: each new S-EPT and PAMT line of an AUG one access to memory, or each line what
+        the level costs where simulated caches have it, see :mod:`perfmodel.memory_model`.
     features_off : tuple of str
         Names of :data:`perfmodel.names.MODULE_FEATURES` that the module lacks.
     """
@@ -106,6 +110,7 @@ class Scenario:
     max_folio_order: int = 9
     flush_first_page_only: bool = False
     keyholes: str = "periodic"
+    memory_model: str = "constant"
     features_off: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -116,6 +121,7 @@ class Scenario:
         if self.order not in ORDERS:
             self._check_traced_order()
         _one_of("keyholes", self.keyholes, KEYHOLE_MODES)
+        _one_of("memory-model", self.memory_model, MEMORY_MODELS)
         _one_of("guest", self.guest, GUESTS)
         for name in self.interfaces:
             _one_of("interface", name, INTERFACES)
@@ -234,6 +240,7 @@ class Scenario:
             "max_folio_order": self.max_folio_order if self.backing == "host" else None,
             "flush_first_page_only": self.flush_first_page_only,
             "keyholes": self.keyholes,
+            "memory_model": self.memory_model,
             "module": "TDX_1.5.01",
             "module_features": [n for n in MODULE_FEATURES if n not in self.features_off],
         }

@@ -49,6 +49,14 @@ STAGE_TITLES = {
     "pamt": "Dynamic PAMT",
 }
 
+LINE_TITLES = {
+    "sept": "S-EPT",
+    "pamt": "PAMT",
+    "control": "TDR, TDCS, TDVPS",
+    "keyhole": "keyhole state",
+    "scan": "PAMT scan of a 2M AUG",
+}
+
 _TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
 
 
@@ -65,6 +73,7 @@ def print_comparison(result: Comparison) -> None:
         table.add_row(title, *(one[title] for one in cells))
     console.print(table)
     _print_refusals(console, result.rows)
+    _print_lines(console, result.notes)
     _print_foot(console, result)
 
 
@@ -74,22 +83,24 @@ def print_run(result: Run, parameters: ParameterSet) -> None:
     _print_head(console, result.scenario, result.notes)
     price_ns = dict(zip(parameters.names, parameters.values_ns().tolist(), strict=True))
     for done in result.runs:
+        total_seconds = done.row.ns.total / 1e9
         table = Table(title=f"{done.row.interface}: {_cost(done.row)}", show_footer=True)
         table.add_column("stage", footer="total")
         table.add_column("unit of work")
         table.add_column("count", justify="right")
         table.add_column("ns each", justify="right")
-        table.add_column("seconds", justify="right", footer=format_number(done.row.seconds))
+        table.add_column("seconds", justify="right", footer=format_number(total_seconds))
         table.add_column("share", justify="right", footer="100.0 %")
         for stage in ALL_STAGES:
             for unit, count in sorted(done.ledger.get(stage, {}).items()):
                 seconds = count * price_ns[unit] / 1e9
-                share = f"{100 * seconds / done.row.seconds:.1f} %" if done.row.seconds else ""
+                share = f"{100 * seconds / total_seconds:.1f} %" if total_seconds else ""
                 table.add_row(
                     STAGE_TITLES[stage], unit, f"{count:,}", f"{price_ns[unit]:.3g}", format_number(seconds), share
                 )
         console.print(table)
     _print_refusals(console, [done.row for done in result.runs])
+    _print_lines(console, result.notes)
     _print_foot(console, result)
 
 
@@ -190,17 +201,37 @@ def _print_refusals(console: Console, rows: list[Row]) -> None:
     console.print(table)
 
 
+def _print_lines(console: Console, notes: dict[str, Any]) -> None:
+    """Print where the module's lines were found, if caches were simulated."""
+    if not (found := notes.get("lines_found")):
+        return
+    table = Table(title="Accesses of the TDX module to lines, by where the line was")
+    for title in ("interface", "lines of"):
+        table.add_column(title)
+    levels = list(next(iter(next(iter(found.values())).values())))
+    for level in levels:
+        table.add_column(level, justify="right")
+    for interface, structures in found.items():
+        for structure, counts in structures.items():
+            table.add_row(interface, LINE_TITLES[structure], *(f"{counts[level]:,}" for level in levels))
+    console.print(table)
+
+
 def _print_foot(console: Console, result: Comparison | Run) -> None:
     console.print(
         f"perfmodel {result.version}, parameters {result.parameters.name} ({result.parameters.sha256[:12]}), "
         f"seed {result.seed}, module {result.scenario['module']}"
-        + "".join(f" + {name}" for name in result.scenario["module_features"]),
+        + "".join(f" + {name}" for name in result.scenario["module_features"])
+        + (", memory model simulated" if result.scenario["memory_model"] == "simulated" else ""),
         highlight=False,
     )
 
 
 def _cost(row: Row) -> str:
-    return f"{format_time(row.seconds)} ({format_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
+    work = f"{format_time(row.ns.total / 1e9)} ({format_time(row.ns.low / 1e9, row.ns.high / 1e9)})"
+    if row.scaling is None:
+        return work
+    return f"{work} of work; {format_time(row.seconds)} ({format_time(*_seconds_interval(row))}) pass"
 
 
 def format_number(value: float) -> str:

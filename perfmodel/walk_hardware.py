@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels import two_dimensional_walk as kernel
+from kernels.lru import EMPTY
 from perfmodel.errors import InputError
 from perfmodel.parameters import Confidence, Parameter
 
@@ -120,7 +121,7 @@ class WalkHardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for row, (sets, ways, ways_2m) in enumerate(self.geometry(size).values()):
             places[row] = start, sets - 1, ways, ways_2m
             start += sets * ways
-        return places, np.full(start, kernel.EMPTY, np.int64)
+        return places, np.full(start, EMPTY, np.int64)
 
     def reach_bytes(self, share_2m: float) -> int:
         """Return the most memory whose translations the STLB holds, with ``share_2m`` of it in 2M translations."""

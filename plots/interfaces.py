@@ -82,7 +82,7 @@ def plot_interfaces(comparison: Comparison) -> Figure:
         share, speed = (figure.add_subplot(grid[k], sharey=time) for k in (1, 2))
         _draw_time(time, rows, parts, comparison.scenario["vcpus"])
         _draw_shares(share, rows, parts)
-        _draw_throughput(speed, rows, comparison.scenario["vcpus"])
+        _draw_throughput(speed, rows)
         _name_rows(time, rows)
         _add_legend(figure, time, parts, (foot - _AXIS_HEIGHT) / height)
         _add_title(figure, comparison.scenario, height)
@@ -121,8 +121,8 @@ def _draw_time(axes: Axes, rows: Sequence[Row], parts: Sequence[Part], vcpus: in
     _error_bars(axes, low, total, high)
     for y, row in enumerate(rows):
         _label(axes, y, _amount(low[y], total[y], high[y], unit.name) if row.ns.total else "0 s, nothing mapped")
-    summed = f", summed over {vcpus:,} vCPUs" if vcpus > 1 else ""
-    _dress(axes, "Time, to scale", f"time to populate{summed}, {unit.name}", 1.04 * max(high))
+    of_all = f"work of all {vcpus:,} vCPUs, waits left out" if vcpus > 1 else "time to populate"
+    _dress(axes, "Time, to scale", f"{of_all}, {unit.name}", 1.04 * max(high))
 
 
 def _draw_shares(axes: Axes, rows: Sequence[Row], parts: Sequence[Part]) -> None:
@@ -137,17 +137,22 @@ def _draw_shares(axes: Axes, rows: Sequence[Row], parts: Sequence[Part]) -> None
     _dress(axes, "Where it goes", "share of the time, %", 100.4)  # the last edge shows
 
 
-def _draw_throughput(axes: Axes, rows: Sequence[Row], vcpus: int) -> None:
-    speed = [row.gib_per_s for row in rows]
-    low, total, high = _intervals(rows)
-    slow = [s * t / h if h else 0.0 for s, t, h in zip(speed, total, high, strict=True)]
-    fast = [s * t / n if n else 0.0 for s, t, n in zip(speed, total, low, strict=True)]
+def throughput_interval(row: Row) -> tuple[float, float, float]:
+    """Return GiB/s of the time that passes: the low end, at the parameters' values, the high end."""
+    if row.scaling:
+        speed = row.scaling.point.gib_per_s
+        return speed.low, row.gib_per_s, speed.high
+    slow, fast = (row.gib_per_s * row.ns.total / ns if ns else 0.0 for ns in (row.ns.high, row.ns.low))
+    return slow, row.gib_per_s, fast
+
+
+def _draw_throughput(axes: Axes, rows: Sequence[Row]) -> None:
+    slow, speed, fast = (list(side) for side in zip(*map(throughput_interval, rows), strict=True))
     axes.barh(range(len(rows)), speed, _BAR_HEIGHT, color=PLAIN_LOOK.colour, edgecolor=INK, linewidth=0.5)
     _error_bars(axes, slow, speed, fast)
     for y, row in enumerate(rows):
         _label(axes, y, _amount(slow[y], speed[y], fast[y], "GiB/s") if row.pages.mapped else "nothing mapped")
-    over = " over the summed time" if vcpus > 1 else ""
-    _dress(axes, "Throughput", f"throughput{over}, GiB/s", 1.04 * max(fast))
+    _dress(axes, "Throughput", "throughput, GiB/s", 1.04 * max(fast))
 
 
 def _intervals(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from perfmodel.result import Comparison
+from perfmodel.scaling.result import ScaleResult
 
 INK = "#222222"
 FAINT = "#767676"
@@ -105,6 +106,36 @@ OTHER_LOOK = Look("#ffffff", "")
 PLAIN_LOOK = Look("#d9d9d9", "")
 
 
+class LineLook(NamedTuple):
+    """Colour, marker and line style of one curve; ``size`` is the marker's, ``filled`` whether it hides what is below.
+
+    Curves that coincide stay apart: a small filled marker lies within a large open one.
+    """
+
+    colour: str
+    marker: str
+    line: str | tuple[float, tuple[float, ...]]
+    size: float
+    filled: bool
+
+    def of_line(self) -> dict[str, Any]:
+        """Return it as ``Axes.plot`` takes it."""
+        return {
+            "color": self.colour, "marker": self.marker, "linestyle": self.line, "markersize": self.size,
+            "markerfacecolor": self.colour if self.filled else "white", "markeredgecolor": self.colour,
+        }  # fmt: skip
+
+
+INTERFACE_LOOKS = MappingProxyType(
+    {
+        "page-4k": LineLook("#d55e00", "o", "-", 5.0, True),
+        "folio-strict": LineLook("#009e73", "^", (0, (6, 1.5)), 5.5, True),
+        "folio-lenient": LineLook("#56b4e9", "s", "-", 8.0, False),
+        "pfn": LineLook("#0072b2", "D", (0, (4, 1.5, 1, 1.5)), 4.0, True),
+    }
+)
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Make matplotlib's settings those of this project for as long as the block runs, whatever matplotlibrc says."""
@@ -135,12 +166,12 @@ def render(figure: Figure, fmt: str) -> bytes:
     return file.getvalue()
 
 
-def source_line(figure: Figure, comparison: Comparison) -> Text:
+def source_line(figure: Figure, result: Comparison | ScaleResult) -> Text:
     """Write at the foot of ``figure`` what made it: version, parameters, seed and module."""
-    made_by = comparison.parameters
-    module = " + ".join((comparison.scenario["module"], *comparison.scenario["module_features"]))
+    made_by = result.parameters
+    module = " + ".join((result.scenario["module"], *result.scenario["module_features"]))
     line = (
-        f"perfmodel {comparison.version} · parameters {made_by.name} ({made_by.sha256[:12]}) · "
-        f"seed {comparison.seed} · module {module}"
+        f"perfmodel {result.version} · parameters {made_by.name} ({made_by.sha256[:12]}) · "
+        f"seed {result.seed} · module {module}"
     )
     return figure.text(0.012, 0.1 / figure.get_figheight(), line, fontsize=7.5, color=FAINT, gid="source")

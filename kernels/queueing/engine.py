@@ -7,7 +7,7 @@ from kernels.queueing.lines import use_line
 from kernels.queueing.locks import NOT_YET, drop_lock, lock, try_lock, unlock, unlock_sleeper
 from kernels.queueing.memory import freeze, move, set_state, take
 from kernels.queueing.streams import begin_stream, end_stream
-from kernels.queueing.tracking import answer, cross, gate, kick, land, resume, track
+from kernels.queueing.tracking import answer, cross, deliver, gate, kick, land, resume, track
 from kernels.queueing.untimed import proceed
 
 _ATOMIC, _TRY_GUEST, _DROP_SHARED, _DROP_EXCLUSIVE = (
@@ -22,7 +22,7 @@ _STREAM, _STREAM_END, _TAKE, _MOVE = int(Op.STREAM), int(Op.STREAM_END), int(Op.
 _FREEZE, _SET_STATE = int(Op.FREEZE), int(Op.SET_STATE)
 _ENTER, _EXIT, _TRACK, _KICK, _ANSWER = int(Op.ENTER), int(Op.EXIT), int(Op.TRACK), int(Op.KICK), int(Op.ANSWER)
 _RESUME, _LAND, _GATE = int(Op.RESUME), int(Op.LAND), int(Op.GATE)
-_FLAG, _PARK = int(Op.FLAG), int(Op.PARK)
+_FLAG, _PARK, _INTERRUPT = int(Op.FLAG), int(Op.PARK), int(Op.INTERRUPT)
 
 FINISHED, STALLED = 0, 1
 """What ``advance`` returns: as many units are done as were asked for, or no thread can ever go on."""
@@ -61,8 +61,6 @@ def _execute_rest(sim, thread, pc, op, now):
         return kick(sim, thread, now)
     if op == _ANSWER:
         return answer(sim, thread, pc, now)
-    if op == _GATE:
-        return gate(sim, thread, pc, now)
     if op == _FLAG:
         sim.tds[sim.threads[thread, TD], NO_ENTRY] = sim.script[pc, STEP_ARG]
     return now
@@ -106,8 +104,15 @@ def advance(sim, units):
         elif op == _LAND:
             land(sim, thread, pc, now)
             continue
+        elif op == _GATE:
+            gate(sim, thread, pc, now)
+            continue
+        elif op == _INTERRUPT:
+            deliver(sim, thread, pc, now)
+            continue
         elif op == _PARK:
-            done = NOT_YET
+            suspend(sim, thread)
+            continue
         else:
             done = _execute_rest(sim, thread, pc, op, now)
         if done == NOT_YET:

@@ -52,10 +52,10 @@ class Simulation(NamedTuple):
     settings: np.ndarray
 
 
-THREAD_BITS = 10
+THREAD_BITS = 11
 THREADS = 1 << THREAD_BITS
-FOREVER = np.int64(1) << 52
-"""A time that never comes: 75 minutes."""
+FOREVER = np.int64(1) << 51
+"""A time that never comes: 37 minutes."""
 
 STEP_OP, STEP_LINE, STEP_LOCK, STEP_WORK, STEP_ARG, STEP_ELSE = 0, 1, 2, 3, 4, 5
 """Operation; register of the cache line or server (-1: none); register of the lock or state; mean of the work before
@@ -109,13 +109,13 @@ LATENCY_BINS_PER_OCTAVE = 16
 LATENCY_BINS = 53 * LATENCY_BINS_PER_OCTAVE
 
 (LOCAL, REMOTE, WAKE, IPI_SEND, IPI_DELIVERY, KICKED, UNITS_IN_GUEST, UNIT_STRIDE, UNIT_SHIFT, STRIPED, GIBS, RANGES,
- LINES, PLACEMENT, NODES, REMOTE_PACE, LINK_PACE) = range(17)  # fmt: skip
+ LINES, PLACEMENT, NODES, REMOTE_PACE, LINK_PACE, COURIERS) = range(18)  # fmt: skip
 """``settings``: transfer of a line within a node and between nodes; wake-up of a sleeper; sending one IPI, and its way;
 step at which an interrupted thread goes on; units of memory in a guest, the stride that orders them, log2 of the pages
 of a unit, whether each thread has a stripe of its own; GiBs, 2M ranges and 16 KiB that resources stand for; where data
 lie; nodes; what a thread's own pace loses in another node's memory, and what the link takes, both in 1 / 1024 of the
-memory's time."""
-SETTINGS = 17
+memory's time; the first of the threads that stand for IPIs on their way, one for each thread that may get them."""
+SETTINGS = 18
 
 ON_FIRST_NODE, ON_OWN_NODE, INTERLEAVED = 0, 1, 2
 """``settings[PLACEMENT]``: pages lie on node 0, on the node of the thread that takes them, or on each in turn."""
@@ -154,15 +154,16 @@ class Op(IntEnum):
     GATE = 27  # wait while wait_for_sept_zap is set
     FLAG = 28  # set or clear wait_for_sept_zap
     PARK = 29  # nothing more, ever
-    JUMP = 30
-    SET = 31  # a register
-    ADD = 32
-    IF_LESS = 33  # register < ARG, else go on at ELSE
-    IF_STATE = 34  # the state is ARG, else go on at ELSE
-    CHOOSE = 35  # go on ARG times in ONE, evenly spread, else at ELSE
-    BEGIN = 36  # a unit of work
-    DONE = 37  # ... of ARG pages
-    COUNT = 38  # the call with number ARG
+    INTERRUPT = 30  # an IPI reaches its thread
+    JUMP = 31
+    SET = 32  # a register
+    ADD = 33
+    IF_LESS = 34  # register < ARG, else go on at ELSE
+    IF_STATE = 35  # the state is ARG, else go on at ELSE
+    CHOOSE = 36  # go on ARG times in ONE, evenly spread, else at ELSE
+    BEGIN = 37  # a unit of work
+    DONE = 38  # ... of ARG pages
+    COUNT = 39  # the call with number ARG
 
 
 FIRST_UNTIMED = int(Op.JUMP)

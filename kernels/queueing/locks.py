@@ -44,15 +44,15 @@ def try_lock(sim, thread, pc, op, now):
     row = sim.threads[thread, REGISTERS + register]
     state = sim.resources[row, STATE]
     if op == _TRY_SHARED:
-        got, after = state >= 0, state + 1
+        got = state >= 0
     else:
-        got, after = state == (1 if op == _TRY_PROMOTE else 0), EXCLUSIVE
+        got = state == (1 if op == _TRY_PROMOTE else 0)
     if op == _TRY_GUEST:
         got = got and sim.resources[row, HOST_PRIORITY] == 0
     else:
         sim.resources[row, HOST_PRIORITY] = 0 if got else 1
     if got:
-        sim.resources[row, STATE] = after
+        sim.resources[row, STATE] = state + 1 if op == _TRY_SHARED else EXCLUSIVE
     else:
         sim.tally[register, BUSY] += 1
         sim.threads[thread, PC] = sim.script[pc, STEP_ELSE] - 1  # the step before the one to go on at

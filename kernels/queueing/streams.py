@@ -6,6 +6,8 @@ one class, which is a node's memory reached from the node or from another, slow 
 that runs as much slower, a stream ends at a time of that clock, and only the first of them needs an event.
 """
 
+import numpy as np
+
 from kernels.jit import step
 from kernels.queueing.events import schedule, suspend
 from kernels.queueing.layout import (
@@ -104,10 +106,16 @@ def _schedule_both(sim, row, now):
 
 @step
 def _enter(sim, thread, row, left, now):
-    """Let a stream with ``left`` ps of its own time to go run in its class."""
+    """Let a stream with ``left`` ps of its own time to go run in its class.
+
+    Whose stream ended first until now loses its event: what it said may come too early at the class's new pace.
+    """
     suspend(sim, thread)
     _change_load(sim, thread, row, 1, now)
+    before = sim.stream_ends[row, 1]
     _set_end(sim, row, thread, sim.resources[row, CLASS_CLOCK] + left)
+    if sim.stream_ends[row, 1] != before and before >> THREAD_BITS < FOREVER:
+        suspend(sim, before & (THREADS - 1))
     _schedule_both(sim, row, now)
 
 
@@ -119,7 +127,8 @@ def begin_stream(sim, thread, pc, now):
     """
     register, takes = sim.script[pc, STEP_LINE], sim.script[pc, STEP_ARG]
     row = sim.threads[thread, REGISTERS + register]
-    far = sim.threads[thread, REGISTERS + sim.script[pc, STEP_LOCK]]
+    link = sim.script[pc, STEP_LOCK]
+    far = sim.threads[thread, REGISTERS + link] if link >= 0 else np.int64(-1)
     own = max(sim.script[pc, STEP_ELSE], takes, 1)
     sim.threads[thread, PC] = pc + 1
     sim.threads[thread, STREAM_BEGAN] = now
@@ -133,7 +142,7 @@ def begin_stream(sim, thread, pc, now):
     if far >= 0:
         more = takes * sim.settings[REMOTE_PACE] >> 10
         linked = takes * sim.settings[LINK_PACE] >> 10
-        sim.tally[sim.script[pc, STEP_LOCK], SERVED] += more
+        sim.tally[link, SERVED] += more
         own = max(own + more, linked)
         sim.threads[thread, DEMAND_FAR] = linked * ONE // own
         sim.resources[far, OCCUPIED] += linked
@@ -146,11 +155,11 @@ def begin_stream(sim, thread, pc, now):
 
 @step
 def end_stream(sim, thread, pc, now):
-    """End the thread's stream; what it took longer than alone was waiting."""
-    took = now - sim.threads[thread, STREAM_BEGAN]
-    sim.tally[sim.script[pc, STEP_LINE], QUEUED] += max(took - sim.threads[thread, STREAM_OWN], 0)
+    """End the thread's stream; what it took longer than alone was waiting, if it moved any bytes."""
     row = sim.threads[thread, STREAMS]
     if row >= 0:
+        took = now - sim.threads[thread, STREAM_BEGAN]
+        sim.tally[sim.script[pc, STEP_LINE], QUEUED] += max(took - sim.threads[thread, STREAM_OWN], 0)
         sim.threads[thread, STREAMS] = -1
         _change_load(sim, thread, row, -1, now)
         _set_end(sim, row, thread, FOREVER)
@@ -159,13 +168,12 @@ def end_stream(sim, thread, pc, now):
 
 
 @step
-def pause_stream(sim, thread, now, arrives):
+def pause_stream(sim, thread, now):
     """Take the stream of a thread that is interrupted out of its class."""
     row = sim.threads[thread, STREAMS]
     _change_load(sim, thread, row, -1, now)
     end = sim.stream_ends[row, (sim.stream_ends.shape[1] >> 1) + thread] >> THREAD_BITS
-    left = end - sim.resources[row, CLASS_CLOCK] - (arrives - now)
-    sim.threads[thread, STREAM_LEFT] = max(left, 0)
+    sim.threads[thread, STREAM_LEFT] = max(end - sim.resources[row, CLASS_CLOCK], 0)
     sim.threads[thread, STREAM_BEGAN] -= now
     _set_end(sim, row, thread, FOREVER)
     _schedule_both(sim, row, now)

@@ -11,6 +11,7 @@ from kernels.queueing.layout import (
     BLOCKED,
     BLOCKED_AT,
     BUSY,
+    COURIERS,
     ENTERING,
     EPOCH,
     FIRST_THREAD,
@@ -83,21 +84,21 @@ def _leave(sim, thread, time):
 
 
 @step
-def _interrupt(sim, thread, now, arrives):
+def _interrupt(sim, thread, now):
     """Break off what a thread inside does."""
     sim.threads[thread, SAVED_PC] = sim.threads[thread, PC]
     due = event_time(sim, thread)
-    sim.threads[thread, REMAINING] = max(due - arrives, 0) if due < FOREVER else NOT_YET
+    sim.threads[thread, REMAINING] = due - now if due < FOREVER else NOT_YET
     if sim.threads[thread, STREAMS] >= 0:
-        pause_stream(sim, thread, now, arrives)
-    _leave(sim, thread, arrives)
+        pause_stream(sim, thread, now)
+    _leave(sim, thread, now)
 
 
 @njit
 def kick(sim, thread, now):
-    """Interrupt every other thread of the TD that is inside, and wait; a thread that finds none goes on at once.
+    """Send an IPI to every other thread of the TD that is inside, and wait; who finds none goes on at once.
 
-    An interrupt that meets a thread on its way in is taken when it gets there.
+    A thread on its way in is interrupted when it gets there.
     """
     td = sim.threads[thread, TD]
     first = sim.tds[td, FIRST_THREAD]
@@ -109,7 +110,8 @@ def kick(sim, thread, now):
             if inside == ENTERING:
                 sim.threads[other, KICK_PENDING] = 1
             else:
-                _interrupt(sim, other, now, now + sent * sim.settings[IPI_SEND] + sim.settings[IPI_DELIVERY])
+                arrives = now + sent * sim.settings[IPI_SEND] + sim.settings[IPI_DELIVERY]
+                schedule(sim, sim.settings[COURIERS] + other, arrives)
     if sent == 0:
         return now
     sim.tds[td, PENDING] = sent
@@ -127,6 +129,20 @@ def _answer(sim, thread, register, now):
         kicker = sim.tds[td, KICKER]
         sim.tally[register, BLOCKED] += now - sim.threads[kicker, BLOCKED_AT]
         proceed(sim, kicker, now)
+
+
+@step
+def deliver(sim, courier, pc, now):
+    """Let an IPI arrive: at a thread inside, on its way in again, or outside, which acknowledges it as it is."""
+    suspend(sim, courier)
+    thread = courier - sim.settings[COURIERS]
+    inside = sim.threads[thread, INSIDE]
+    if inside == IN_GUEST:
+        _interrupt(sim, thread, now)
+    elif inside == ENTERING:
+        sim.threads[thread, KICK_PENDING] = 1
+    else:
+        _answer(sim, thread, sim.script[pc, STEP_LINE], now)
 
 
 @step
@@ -171,14 +187,17 @@ def resume(sim, thread, now):
 
 @step
 def gate(sim, thread, pc, now):
-    """Stay outside while ``wait_for_sept_zap`` is set, looking again each time that the run loop has gone round."""
+    """Stay outside while ``wait_for_sept_zap`` is set, looking again each time that the run loop has gone round.
+
+    The work before the step is done once, not each time.
+    """
     if sim.tds[sim.threads[thread, TD], NO_ENTRY] == 0:
         sim.threads[thread, INSIDE] = ENTERING
-        return now
+        proceed(sim, thread, now)
+        return
     sim.threads[thread, INSIDE] = OUTSIDE
     if sim.threads[thread, KICK_PENDING]:
         sim.threads[thread, KICK_PENDING] = 0
         _answer(sim, thread, sim.script[pc, STEP_LINE], now)
     sim.totals[POLLS] += 1
-    sim.threads[thread, PC] = pc - 1
-    return now + sim.script[pc, STEP_ARG]
+    schedule(sim, thread, now + sim.script[pc, STEP_ARG])

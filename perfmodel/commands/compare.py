@@ -1,5 +1,6 @@
 """``perfmodel compare`` and ``perfmodel run``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def compare_command(**given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_comparison
 
-    with progress_bar(_what_goes_on(scenario), _announce) as progress:
+    with progress_bar(_what_goes_on(scenario), _announcement(scenario)) as progress:
         result = compare(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [row.interface for row in result.rows], result.notes)
     if json_path != "-":
@@ -60,7 +61,7 @@ def run_command(file: Path | None, savings: bool, **given: Any) -> None:
     from perfmodel.result import to_json
     from perfmodel.show import print_run
 
-    with progress_bar(_what_goes_on(scenario), _announce) as progress:
+    with progress_bar(_what_goes_on(scenario), _announcement(scenario)) as progress:
         result = run(scenario, parameters, progress=progress, **how)
     _say_what_is_missing(scenario, result.scenario, [r.row.interface for r in result.runs], result.notes)
     if json_path != "-":
@@ -100,6 +101,14 @@ def _what_goes_on(scenario: "Scenario") -> str:
 
 def _announce() -> None:
     announce_compilation("populate.populate_region", 20)
+
+
+def _announcement(scenario: "Scenario") -> Callable[[], None]:
+    def with_caches() -> None:
+        _announce()
+        announce_compilation("cache_populate.run_chunks", 15)
+
+    return with_caches if scenario.memory_model == "simulated" else _announce
 
 
 def _prepare(given: dict[str, Any]) -> "tuple[Scenario, ParameterSet, dict[str, Any], str | None]":
@@ -143,5 +152,8 @@ def _say_what_is_missing(
             warn(f"keyhole misses of a guest that touches first are estimated ({listed})")
         else:
             warn(f"keyhole misses of pages that are no run are estimated ({listed}); --keyholes exact counts them")
+    if shares := notes.get("lines_estimated_share"):
+        listed = ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares.items())
+        warn(f"where lines are found is estimated from a part of the run ({listed} not run); --keyholes exact runs all")
     for missing in notes.get("missing", ()):
         warn(f"host: {missing['file']}: {missing['reason']}: {missing['costs']}")

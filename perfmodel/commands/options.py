@@ -69,6 +69,10 @@ SCENARIO_OPTIONS = [
     click.option("--keyholes", default="periodic", show_default=True, metavar="NAME",
                  help=f"Count of the module's keyhole misses: {_either(names.KEYHOLE_MODES)}. exact replays every call "
                  "(about 2 us a 4K fault), periodic one range of each kind; ranges that are no run are sampled."),
+    click.option("--memory-model", default="constant", show_default=True, metavar="NAME",
+                 help=f"Cost of the module's cache lines: {_either(names.MEMORY_MODELS)}. simulated runs the lines of "
+                 "S-EPT, PAMT, control pages and keyholes through caches; a guest above 2 GiB is sampled "
+                 "(--keyholes exact: run whole)."),
     click.option("--module-feature", "features", multiple=True, metavar="NAME=off",
                  help=f"Turn a feature of the module off: {_either(names.MODULE_FEATURES)}."),
 ]  # fmt: skip
@@ -76,7 +80,8 @@ SCENARIO_OPTIONS = [
 SCENARIO_NAMES = (
     "memory", "interfaces", "backing", "guest", "order", "layout", "levels", "shattered", "shared_pages",
     "shatter_layout", "seed", "vcpus", "tds", "vcpu_state", "nodes", "placement", "thp_share", "block_shares",
-    "extents", "host", "scale_host", "max_folio_order", "flush_first_page_only", "keyholes", "features",
+    "extents", "host", "scale_host", "max_folio_order", "flush_first_page_only", "keyholes", "memory_model",
+    "features",
 )  # fmt: skip
 """What the functions below call the values of ``SCENARIO_OPTIONS``."""
 

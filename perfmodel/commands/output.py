@@ -68,7 +68,7 @@ def progress_bar(what: str, at_start: Callable[[], None] | None = None) -> "Iter
         if at_start and not begun:
             at_start()
         begun = True
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total)  # before the bar shows: it cannot without a total
         if time.monotonic() - started > _QUIET_SECONDS and not bar.live.is_started:
             bar.start()
 

@@ -34,7 +34,7 @@ SCALE_OPTIONS = [
                  help="Guest touch-first: one instruction touches all pages, so that the zero-step filter acts."),
     click.option("--reset-pages", is_flag=True,
                  help="The host clears removed pages by MOVDIR64B (X86_BUG_TDX_PW_MCE)."),
-    click.option("--samples", default=24, show_default=True, metavar="N",
+    click.option("--samples", default=16, show_default=True, metavar="N",
                  help="Samples of the parameters behind each interval; 0 for none."),
     click.option("--threads", metavar="N", type=int, help="Threads; no result depends on it. [default: one a core]"),
     click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for stdout."),
@@ -59,7 +59,8 @@ def scale_command(**given: Any) -> None:
     own["workloads"] = tuple(own["workloads"]) or ("populate",)
     options = ScaleOptions(vcpus=counts, **own)
     _refuse_single(given)
-    scenario, parameters = build_scenario(given), build_parameters(given)
+    scenario = build_scenario(given | {"vcpus": counts[-1]})  # the most decide what topology is possible
+    parameters = build_parameters(given)
     with progress_bar("points", _announce) as progress:
         result = scale(scenario, parameters, options, threads=threads, progress=progress)
     if json_path != "-":

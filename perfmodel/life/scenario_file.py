@@ -130,6 +130,10 @@ def _scenario(given: dict[str, Any], folder: Path) -> Scenario:
             raise InputError(f"guest.{key}: accepted are {', '.join(fields)}")
     if "flush_first_page_only" in given:
         raise InputError("guest.flush_first_page_only: accepted is flush = 'first-page' in [what_if]")
+    if given.get("memory_model", "constant") != "constant":
+        raise InputError(
+            f"guest.memory_model {given['memory_model']!r}: accepted is constant; compare simulates caches"
+        )
     values = dict(given)
     for key in ("interfaces", "features_off"):
         if key in values:

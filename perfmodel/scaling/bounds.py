@@ -11,14 +11,14 @@ from kernels.queueing import layout as q
 from perfmodel.scaling.measure import run_until_steady
 from perfmodel.scaling.network import Description, build
 from perfmodel.scaling.point import alone
-from perfmodel.scaling.registers import TITLES
+from perfmodel.scaling.registers import TITLES, title_of
 from perfmodel.scaling.registers import Register as Reg
 
 _TD_WIDE = (
     Reg.TDR_PAMT_1G, Reg.TDR_PAMT_2M, Reg.TDR_PAMT_4K, Reg.TDR_CHLDCNT, Reg.TDCS_OP_STATE, Reg.TDCS_TREE, Reg.TD_EPOCH,
     Reg.TDVPR_PAMT_1G, Reg.MMU_LOCK, Reg.PAMT_REFERENCES,
 )  # fmt: skip
-_LOCKS = (Reg.FOLIO_LOCK, Reg.GUEST_LOCK, Reg.PAMT_LOCK)
+_LOCKS = (Reg.FOLIO_LOCK, Reg.GUEST_LOCK, Reg.PAMT_LOCK, Reg.MMU_LOCK)
 _UNITS = 2048
 
 
@@ -64,19 +64,23 @@ def find_bounds(d: Description) -> list[Bound]:
     if d.together:
         lines[Reg.TDR_PAMT_1G] += lines.pop(Reg.TDVPR_PAMT_1G)
     for register, uses in lines.items():
-        title = TITLES[register]
-        if d.together and register == Reg.TDR_PAMT_1G:
-            title = "line of the TDR's and TDVPRs' PAMT_1G entries"
-        add(title, uses, uses * transfer_ns, d.tds)
+        add(title_of(register, d.together), uses, uses * transfer_ns, d.tds)
     if d.order == "sequential":
         add(TITLES[Reg.PAGE_PAMT_1G], visits[Reg.PAGE_PAMT_1G], visits[Reg.PAGE_PAMT_1G] * transfer_ns, d.tds)
     for register in _LOCKS:
-        one_at_a_time = register != Reg.FOLIO_LOCK or d.order == "sequential"
         held = int(measured.tally[register, q.HELD]) / measured.units / 1e3
-        if held and one_at_a_time:
-            add(f"{TITLES[register]}, held", visits[register] / 2, held, 1 if register == Reg.PAMT_LOCK else d.tds)
+        if not held or (register == Reg.FOLIO_LOCK and d.order != "sequential"):
+            continue
+        uses = visits[register] / 2
+        handed_on = 0.0 if register == Reg.FOLIO_LOCK else 2 * uses * transfer_ns  # to its queue, and to the next
+        add(f"{TITLES[register]}, held", uses, held + handed_on, 1 if register == Reg.PAMT_LOCK else d.tds)
     moved = int(measured.occupied[0]) / measured.units / 1e3
-    add(TITLES[Reg.DRAM], visits[Reg.DRAM], moved, 1 if d.placement == "first" else d.nodes)
+    servers = 1 if d.placement == "first" else d.nodes
+    add(TITLES[Reg.DRAM], visits[Reg.DRAM], moved, servers)
+    if d.placement != "own":
+        away = 1 - 1 / d.nodes
+        linked = moved * d.costs.link_line / d.costs.dram_line * away
+        add(TITLES[Reg.LINK], visits[Reg.DRAM] * away, linked, servers)
     return sorted(bounds, key=lambda bound: bound.units_per_s)
 
 

@@ -6,6 +6,7 @@ a frozen mirror entry KVM answers RET_PF_RETRY and begins again at guest_memfd, 
 https://lore.kernel.org/all/20241121115139.26338-1-yan.y.zhao@intel.com.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernels.queueing.layout import ABSENT, PRESENT, Op
@@ -90,7 +91,7 @@ class FaultPath:
         script, s = self._script, self._s
         whole = self._options.clear == "folio" and self._folio_per_gib
         if not self._folio_per_gib:
-            script.work(s.gmem + s.folio_alloc * s.folios / s.faults)
+            script.work(s.folio_alloc * s.folios / s.faults)
         else:
             there, locked = Label(), Label()
             script.add(Op.IF_STATE, lock=Reg.FOLIO, arg=ABSENT, otherwise=there)
@@ -101,10 +102,17 @@ class FaultPath:
             script.place(locked)
             script.add(Op.WRITE_UNLOCK, Reg.HUGETLB_MUTEX)
             script.place(there)
-            script.add(Op.SLEEP_LOCK, Reg.FOLIO_LOCK)
-            script.work(s.gmem)
-            script.add(Op.SLEEP_UNLOCK, Reg.FOLIO_LOCK)
+        self._look_up()
         self._long_work(0.0 if whole else s.clear)
+
+    def _look_up(self) -> None:
+        """A folio that is there, under its lock."""
+        script, s = self._script, self._s
+        if self._folio_per_gib:
+            script.add(Op.SLEEP_LOCK, Reg.FOLIO_LOCK)
+        script.work(s.gmem)
+        if self._folio_per_gib:
+            script.add(Op.SLEEP_UNLOCK, Reg.FOLIO_LOCK)
 
     def _dynamic_pamt_get(self) -> None:
         """tdx_pamt_get of a 4K leaf: the pair for its 2 MiB of host memory is there, or is added under the lock."""
@@ -135,8 +143,11 @@ class FaultPath:
         script.add(Op.COUNT, arg=Call.PAMT_ADD)
         script.add(Op.WRITE_UNLOCK, Reg.PAMT_LOCK)
 
-    def _missing_table(self, table: Reg, retry: Label) -> None:
-        """Freeze the entry above a missing table, SEPT.ADD, write the entry; who finds it frozen tries again."""
+    def _missing_table(self, table: Reg, retry: Label, then: Callable[[], None] | None = None) -> None:
+        """Freeze the entry above a missing table, SEPT.ADD, write the entry; who finds it frozen tries again.
+
+        Who adds the table does ``then``: what the first page of its range needs once.
+        """
         script, s = self._script, self._s
         there, busy, end = Label(), Label(), Label()
         script.add(Op.FREEZE, lock=table, arg=retry, otherwise=there)
@@ -144,6 +155,8 @@ class FaultPath:
         self._stream(s.table_flush, 1)
         sept_add(script, s.sept_add, self._x.failed_call, busy)
         script.add(Op.SET_STATE, lock=table, arg=PRESENT)
+        if then is not None:
+            then()
         script.add(Op.JUMP, arg=end)
         script.place(busy)
         script.add(Op.SET_STATE, lock=table, arg=ABSENT)
@@ -162,8 +175,7 @@ class FaultPath:
         if first:
             self._missing_table(Reg.TABLE_2M, retry)
             if not s.level:
-                self._missing_table(Reg.TABLE_4K, retry)
-                self._dynamic_pamt_add()
+                self._missing_table(Reg.TABLE_4K, retry, self._dynamic_pamt_add)
         self._dynamic_pamt_get()
         script.work(s.install)
         self._stream(s.flush, s.pages)
@@ -255,13 +267,18 @@ class FaultPath:
             script.add(Op.BEGIN)
             self.fault(first=True)
             script.work(s.failed_accept)
+            script.add(Op.COUNT, arg=Call.ACCEPT)
             td_exit(script, s.exit)
-            script.work(s.dispatch + s.fault)
+            script.work(s.dispatch + s.fault / 2)
+            self._look_up()
             changes.split_under_write_lock()
+            script.work(s.fault / 2 + s.inhibit)
+            script.add(Op.COUNT, arg=Call.FAULT)
             vp_enter(script, s.enter, s.dispatch)
             self._long_work(s.accept)
             self._stream(s.zero, s.pages)
-            script.add(Op.COUNT, arg=Call.ACCEPT)
+            with script.repeat(Reg.SECOND_COUNT, RANGE_PAGES):
+                script.add(Op.COUNT, arg=Call.ACCEPT)
             script.add(Op.DONE, arg=s.pages)
             if left:
                 script.add(Op.MOVE, arg=RANGE_PAGES)

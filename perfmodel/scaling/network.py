@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.queueing import layout as q
 from kernels.queueing import memory
@@ -116,13 +117,17 @@ class Description:
 
 @dataclass(frozen=True)
 class Starts:
-    """Where threads begin: at a chunk, within one, at a change, inside, at a tick; and how interrupted ones go on."""
+    """Where threads begin: at a chunk, within one, at a change, inside, at a tick; and what an IPI does.
+
+    ``interrupt`` is the step of an IPI that arrives, ``kicked`` how a thread goes on that it interrupts.
+    """
 
     populate: int
     within: int
     change: int
     inside: int
     tick: int
+    interrupt: int
     kicked: int
 
 
@@ -157,7 +162,8 @@ def write_script(d: Description) -> tuple[Script, Starts]:
     script.add(Op.PARK)
     tick = script.here
     _write_tick(script, d)
-    return script, Starts(populate, begin_within, change, inside, tick, kicked)
+    interrupt = script.add(Op.INTERRUPT, Reg.KICK)
+    return script, Starts(populate, begin_within, change, inside, tick, interrupt, kicked)
 
 
 def _write_chunks(script: Script, d: Description) -> list[Label]:
@@ -229,15 +235,31 @@ def build(d: Description) -> Simulation:
         + lines * memory.LINE_RESOURCES
     )  # fmt: skip
     shared = 2 * d.nodes + 2
-    threads = d.vcpus * d.tds
+    vcpus = d.vcpus * d.tds
+    threads = vcpus if d.change is None else 2 * vcpus
     sim = make_simulation(
         script.assemble(), threads, REGISTERS, shared + d.tds * per_td, d.nodes, d.tds, len(Call), d.spread, d.seed
     )
     _settle(sim, d, starts.kicked, gibs, ranges)
     for td in range(d.tds):
         _lay_out_td(sim, d, td, shared + td * per_td, gibs, ranges)
+    if not in_turn:  # in the middle of populating, as units of a stripe or of anywhere are
+        sim.resources[shared:, q.STATE] = _tables_present(sim, d, shared)
+    sim.settings[q.COURIERS] = vcpus
+    sim.threads[vcpus:, q.PC] = starts.interrupt
     _begin(sim, d, starts)
     return sim
+
+
+def _tables_present(sim: Simulation, d: Description, shared: int) -> npt.NDArray[np.int64]:
+    """Return the states of all TDs' resources with every table and folio there."""
+    states = sim.resources[:, q.STATE].copy()
+    for td in range(d.tds):
+        gib, one, ranges, lines = (int(sim.tds[td, f]) for f in (q.BASE_GIB, q.BASE_1G, q.BASE_RANGE, q.BASE_LINE))
+        for part in (memory.GIB_TABLE, memory.GIB_FOLIO):
+            states[gib + part : one : memory.GIB_RESOURCES] = q.PRESENT
+        states[ranges + memory.RANGE_TABLE : lines : memory.RANGE_RESOURCES] = q.PRESENT
+    return states[shared:]
 
 
 def _settle(sim: Simulation, d: Description, kicked: int, gibs: int, ranges: int) -> None:
@@ -278,8 +300,10 @@ def _lay_out_td(sim: Simulation, d: Description, td: int, base: int, gibs: int, 
     own[:, q.NODE] = np.arange(d.vcpus) * d.nodes // d.vcpus
     own[:, FIRST_REGISTER + Reg.PAMT_LOCK] = 2 * d.nodes
     own[:, FIRST_REGISTER + Reg.KICK] = 2 * d.nodes + 1
+    own[:, FIRST_REGISTER + Reg.SAME_RIP] = 0
     for number, line in enumerate(_TD_LINES):
         own[:, FIRST_REGISTER + line] = base + number
+    own[:, FIRST_REGISTER + Reg.SAME_RIP] = 0
     if d.together:
         own[:, FIRST_REGISTER + Reg.TDVPR_PAMT_1G] = own[:, FIRST_REGISTER + Reg.TDR_PAMT_1G]
 
@@ -289,7 +313,7 @@ def _begin(sim: Simulation, d: Description, starts: Starts) -> None:
     draw = np.random.default_rng([0xBE61, d.seed])
     populates = {"working": starts.populate, "inside": starts.inside, "halted": -1, "ticking": starts.tick}
     spread_ns = d.costs.tick_period if d.state == "ticking" else d.kinds[0].services.total
-    for thread in range(sim.threads.shape[0]):
+    for thread in range(d.vcpus * d.tds):
         first = thread % d.vcpus == 0
         step = populates["working" if first else d.state]
         if first and d.workload != "populate":

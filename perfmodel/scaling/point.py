@@ -12,11 +12,11 @@ from perfmodel.scaling.faults import CHUNK_PAGES
 from perfmodel.scaling.measure import Measured, percentile, run_until_steady
 from perfmodel.scaling.module_calls import Call
 from perfmodel.scaling.network import Description, build
-from perfmodel.scaling.registers import OPERANDS, TITLES
+from perfmodel.scaling.registers import OPERANDS, TITLES, title_of
 from perfmodel.scaling.registers import Register as Reg
 
 PERCENTILES = (50, 90, 99, 99.9)
-_SATURATED = 0.85
+_SATURATED, _LONG_WAIT = 0.85, 0.25
 _NOMINAL_UNITS = 1024
 _LEAST_CHUNKS = 4
 _BRIEF = 4
@@ -97,7 +97,7 @@ def _run_lengths(d: Description, workers: int) -> tuple[int, int]:
     if d.options.guest_lock == "held":
         return 2 * workers * CHUNK_PAGES, workers * CHUNK_PAGES
     if len(d.kinds) == 1:
-        return 24 * workers + 512, max(1024, 32 * workers)
+        return 48 * workers + 512, max(1024, 32 * workers)
     units_per_chunk = sum(kind.share * CHUNK_PAGES / kind.services.pages for kind in d.kinds)
     chunks = max(workers, _LEAST_CHUNKS) / min(kind.share for kind in d.kinds)
     return math.ceil(chunks * units_per_chunk), math.ceil(chunks * units_per_chunk)
@@ -110,12 +110,11 @@ def _workers(d: Description) -> int:
 
 def _point(d: Description, sim: Simulation, m: Measured, workers: int) -> Point:
     cycle = m.seconds * 1e9 * workers / m.units
-    waits = _waits(m)
+    waits = _waits(m, d.together)
     waited = math.fsum(part for parts in waits.values() for part in parts.values())
     busy = {title: int(m.tally[r, q.BUSY]) / m.units for r, title in OPERANDS.items() if m.tally[r, q.BUSY]}
     service, wasted = _service(d, m, cycle, waited, bool(busy))
     utilisation = _utilisation(sim, m, d)
-    worst = max(utilisation, key=utilisation.__getitem__, default="none")
     return Point(
         units_per_s=m.units / m.seconds,
         pages_per_s=m.pages / m.seconds / d.rare_kinds,
@@ -126,21 +125,33 @@ def _point(d: Description, sim: Simulation, m: Measured, workers: int) -> Point:
         busy=busy,
         calls={call.name: int(m.calls[call]) / m.units for call in Call if m.calls[call]},
         utilisation=utilisation,
-        saturated=worst if utilisation.get(worst, 0.0) >= _SATURATED else "none",
+        saturated=_limiting(waits, utilisation, cycle),
         latency_ns={f"p{share:g}": percentile(m.latency, share / 100) for share in PERCENTILES},
         half_width=m.half_width,
         units=m.units,
     )
 
 
-def _waits(m: Measured) -> dict[str, dict[str, float]]:
-    waits = {}
-    for register, title in TITLES.items():
-        queue, transfer, blocked = (int(m.tally[register, column]) for column in (q.QUEUED, q.SERVED, q.BLOCKED))
-        if queue or transfer or blocked:
-            parts = {"queue": queue, "transfer": transfer, "blocked": blocked}
-            waits[title] = {name: ps / m.units / 1e3 for name, ps in parts.items()}
-    return waits
+def _waits(m: Measured, together: bool) -> dict[str, dict[str, float]]:
+    waits: dict[str, dict[str, float]] = {}
+    for register in TITLES:
+        parts = waits.setdefault(title_of(register, together), {"queue": 0.0, "transfer": 0.0, "blocked": 0.0})
+        for name, column in (("queue", q.QUEUED), ("transfer", q.SERVED), ("blocked", q.BLOCKED)):
+            parts[name] += int(m.tally[register, column]) / m.units / 1e3
+    return {title: parts for title, parts in waits.items() if any(parts.values())}
+
+
+def _limiting(waits: dict[str, dict[str, float]], utilisation: dict[str, float], cycle: float) -> str:
+    """Return the resource that is used up, or waited for through much of a unit's time; ``none`` where there is none.
+
+    A lock whose waiters sleep stops the throughput long before it is held all the time.
+    """
+    waited = {title: sum(parts.values()) for title, parts in waits.items()}
+    longest = max(waited, key=waited.__getitem__, default="none")
+    busiest = max(utilisation, key=utilisation.__getitem__, default="none")
+    if waited.get(longest, 0.0) >= _LONG_WAIT * cycle or utilisation.get(longest, 0.0) >= _SATURATED:
+        return longest
+    return busiest if utilisation.get(busiest, 0.0) >= _SATURATED else "none"
 
 
 def _service(d: Description, m: Measured, cycle: float, waited: float, busy: bool) -> tuple[float, float]:
@@ -171,7 +182,8 @@ def _utilisation(sim: Simulation, m: Measured, d: Description) -> dict[str, floa
     """Return the share of the time for which the busiest instance of each resource was in use."""
     elapsed = m.seconds * 1e12
     used: dict[str, float] = {}
-    for register, title in TITLES.items():
+    for register in TITLES:
+        title = title_of(register, d.together)
         rows = np.unique(sim.threads[:, FIRST_REGISTER + register])
         rows = rows[rows >= 0]
         share = float(m.occupied[rows].max()) / elapsed if rows.size else 0.0
@@ -179,5 +191,5 @@ def _utilisation(sim: Simulation, m: Measured, d: Description) -> dict[str, floa
         if register in (Reg.FOLIO_LOCK, Reg.HUGETLB_MUTEX) and d.order != "sequential":
             held = 0.0  # many locks, none of them with all of it
         if max(share, held) > 0.005:
-            used[title] = min(max(share, held), 1.0)
+            used[title] = min(max(share, held, used.get(title, 0.0)), 1.0)
     return used

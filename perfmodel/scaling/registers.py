@@ -75,6 +75,14 @@ TITLES = {
 }
 """What results and figures call them."""
 
+
+def title_of(register: Register, together: bool) -> str:
+    """Return what a register's line is called where TDR and TDVPRs lie in one 4 GiB, or apart."""
+    if together and register in (Register.TDR_PAMT_1G, Register.TDVPR_PAMT_1G):
+        return "line of the TDR's and TDVPRs' PAMT_1G entries"
+    return TITLES[register]
+
+
 OPERANDS = {
     Register.TDR_PAMT_4K: "RDX (TDR)",
     Register.TDCS_TREE: "0x92 (S-EPT tree)",

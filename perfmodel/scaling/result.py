@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from perfmodel.errors import InputError
-from perfmodel.result import ParametersId
+from perfmodel.result import ParametersId, load_document, schema_of
 from perfmodel.scaling.together import Limit, ScalePoint
 
 SCHEMA = "perfmodel/scale/1"
@@ -52,16 +52,9 @@ def load_scale(path: Path) -> ScaleResult:
     InputError
         The file cannot be read, is not JSON, or is not such a result.
     """
-    accepted = f"accepted is a file with schema {SCHEMA}, as 'perfmodel scale --json' writes"
-    try:
-        result = msgspec.json.decode(path.read_bytes(), type=ScaleResult)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: {accepted}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}: {accepted}") from None
-    if result.schema != SCHEMA:
-        raise InputError(f"{path}: schema {result.schema!r}: {accepted}")
+    schema_of(path, (SCHEMA,))
+    result = load_document(path, ScaleResult)
     points = [point for curve in result.curves for point in curve.points]
     if not points or not all(math.isfinite(p.gib_per_s.value) and p.gib_per_s.value > 0 for p in points):
-        raise InputError(f"{path}: a curve without throughput: {accepted}")
+        raise InputError(f"{path}: a curve without throughput: accepted is what perfmodel writes as schema {SCHEMA}")
     return result

@@ -12,7 +12,7 @@ from perfmodel._version import __version__
 from perfmodel.comparison import execute
 from perfmodel.costs import ledger
 from perfmodel.errors import InputError
-from perfmodel.names import INTERFACES, MOST_VCPUS
+from perfmodel.names import INTERFACES, MOST_VCPUS, VCPU_STATES
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.result import ParametersId
 from perfmodel.scaling.estimate import Estimate, estimate, limits_of, model_scatter, sample_values, scale_point
@@ -58,7 +58,7 @@ class ScaleOptions:
     clear: str = "mapping"
     same_rip: bool = False
     reset_pages: bool = False
-    samples: int = 24
+    samples: int = 16
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -67,6 +67,7 @@ class ScaleOptions:
             ("guest-lock", self.guest_lock, GUEST_LOCKS),
             ("clear", self.clear, CLEARS),
             *(("workload", name, WORKLOADS) for name in self.workloads),
+            *(("state", name, VCPU_STATES) for name in self.states),
         ):
             if value not in accepted:
                 raise InputError(f"{key} {value!r}: accepted are {', '.join(accepted)}")
@@ -78,9 +79,7 @@ class ScaleOptions:
         if not 0 <= self.samples <= 4096:
             raise InputError(f"samples {self.samples}: accepted is a whole number from 0 to 4096")
         if "working" in self.states and set(self.workloads) - {"populate"}:
-            raise InputError(
-                "vcpu-state 'working': accepted with workload populate; one vCPU changes mappings at a time"
-            )
+            raise InputError("state 'working': accepted with workload populate; one vCPU changes mappings at a time")
 
     def describe(self) -> dict[str, Any]:
         """Return the fields as JSON-able values, for a result."""
@@ -138,14 +137,16 @@ def scale(
         raise InputError(f"nodes {scenario.nodes}: accepted are at most as many as vcpus, {options.vcpus[-1]}")
     total, done = len(lines) * len(counts), 0
     curves = []
+    known: dict[tuple[object, ...], Estimate] = {}  # interfaces whose ranges are mapped alike meet alike
     for line in lines:
-        estimates = []
         for vcpus in counts:
             if progress:
                 progress(done, total)
-            estimates.append(_estimate(line, replace(scenario, vcpus=vcpus), parameters, options, values, threads))
+            key = (line.workload, line.state, line.mix, vcpus)
+            if key not in known:
+                known[key] = _estimate(line, replace(scenario, vcpus=vcpus), parameters, options, values, threads)
             done += 1
-        curves.append(_curve(line, estimates))
+        curves.append(_curve(line, [known[line.workload, line.state, line.mix, vcpus] for vcpus in counts]))
     if progress:
         progress(total, total)
     return ScaleResult(

@@ -77,6 +77,8 @@ class FaultServices:
         ACCEPTs that exit; the one per range that finds a table; those that succeed, and their zeroing.
     pamt_lines : float
         Cold PAMT lines of a fault.
+    inhibit : float
+        Noting on a range that is split that it may not be mapped at 2M again.
     """
 
     level: int
@@ -101,6 +103,7 @@ class FaultServices:
     accept: float
     zero: float
     pamt_lines: float
+    inhibit: float
 
     @property
     def total(self) -> float:
@@ -173,4 +176,5 @@ def fault_services(prices: Prices, counters: Mapping[str, int], level: int) -> F
         + prices.of(counters, _GUEST_POOL) / faults,
         zero=zero,
         pamt_lines=counters["pamt_lines"] / faults,
+        inhibit=prices.of(counters, ("guest_inhibit",)) / faults,
     )

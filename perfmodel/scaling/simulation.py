@@ -56,7 +56,7 @@ def make_simulation(
     """
     leaves = 1 << max(threads - 1, 0).bit_length()
     never = FOREVER << THREAD_BITS | np.arange(leaves, dtype=np.int64)
-    events = np.empty(2 * leaves, np.int64)
+    events = np.zeros(2 * leaves, np.int64)
     events[leaves:] = never
     for node in range(leaves - 1, 0, -1):
         events[node] = events[2 * node]

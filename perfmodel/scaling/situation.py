@@ -81,7 +81,7 @@ def describe(
     costs = Costs(**{name: prices.parameter(name) for name in COST_NAMES})
     touches = scenario.guest == "touch-first"
     touched_2m = touches and mix.ranges_2m > 0
-    page_wise = touches and scenario.order == "sequential" and not touched_2m
+    page_wise = touches and not touched_2m
     options = replace(options or PathOptions(), touch_first=touches, page_wise=page_wise)
     extras = Extras(
         failed_call=failed_call_ns(prices),
@@ -97,7 +97,7 @@ def describe(
     kinds, rare_kinds = _kinds(scenario, mix, prices)
     change = None
     if workload != "populate" or touched_2m:
-        change = change_services(scenario, mix, prices, "split" if touched_2m else workload, reset_pages)
+        change = change_services(scenario, mix, prices, workload, reset_pages)
     return Description(
         workload=workload, state=scenario.vcpu_state, vcpus=scenario.vcpus, tds=scenario.tds,  # type: ignore[arg-type]
         nodes=scenario.nodes, placement=scenario.placement,  # type: ignore[arg-type]
@@ -161,13 +161,14 @@ def change_services(
     mix : Mix
         Leaves are at 2M where most of the memory is.
     prices : Prices
-    workload : {"convert", "split", "teardown"}
+    workload : {"populate", "convert", "split", "teardown"}
+        Populating splits too where the guest touches first; its faults hold the walks of all its calls.
     reset_pages : bool
         The host clears removed pages by MOVDIR64B (X86_BUG_TDX_PW_MCE).
     """
     level = int(mix.ranges_2m * RANGE_PAGES > mix.pages_4k)
     size = "2m" if level else "4k"
-    walk = (scenario.levels - level) * prices["walk_reads_host"]
+    walk = 0.0 if workload == "populate" else (scenario.levels - level) * prices["walk_reads_host"]
     whole_run = workload == "teardown"
     return ChangeServices(
         level=level,

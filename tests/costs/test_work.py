@@ -39,6 +39,7 @@ COUNTERS = {
     "walk_reads_guest",
     "sept_lines",
     "pamt_lines",
+    *(f"{lines}_{level}" for lines in ("sept", "pamt", "control", "keyhole") for level in ("l2", "l3", "memory")),
     "flush_pages",
     "clear_pages",
     "folio_allocs",

@@ -74,7 +74,9 @@ def test_report_is_valid_and_observations_load(tmp_path, capsys):
     assert one.knobs.tracer == "none"
     assert one.error == pytest.approx((0.05**2 + 0.25 / 20) ** 0.5, rel=0.01)
     capsys.readouterr()
-    assert run("validate", "--observations", tmp_path / "o.csv", "--only") in (0, 1)
+    assert run("validate", "--observations", tmp_path / "o.csv", "--json", tmp_path / "v.json") in (0, 1)
+    validated = {row["id"] for row in json.loads((tmp_path / "v.json").read_text())["rows"]}
+    assert rows.keys() <= validated
 
 
 def test_names_of_the_user_become_rows(tmp_path, capsys):

@@ -16,6 +16,7 @@ import pytest
 from numba import types
 from numba.core import compiler, typed_passes
 from numba.core.registry import cpu_target
+from queues import situation
 
 import kernels
 from kernels import sept_entry, transitions
@@ -32,12 +33,14 @@ from kernels.pamt import lookup_many
 from kernels.pamt_entry import make_entry, owner_pfn
 from kernels.private_fault import prefault_range
 from kernels.promote import tdh_mem_page_promote
+from kernels.queueing.engine import FINISHED, advance
 from kernels.seamcall import tdg_mem_page_accept, tdh_mem_page_aug, tdh_mem_sept_add
 from kernels.shrink import block_region, remove_region, tdh_mem_page_remove, tdh_mem_range_block
 from kernels.teardown import teardown_region
 from kernels.touch import BATCH, touch_many
 from kernels.walk import walk_many
 from perfmodel import Scenario, compare
+from perfmodel.scaling.network import build as build_simulation
 
 FOLDER = Path(kernels.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
@@ -111,10 +114,16 @@ def test_no_kernel_allocates(path: Path, node: ast.FunctionDef) -> None:
         ), f"line {inner.lineno}"
 
 
-TYPED_MODULES = {"batch", "build", "bulk", "census", "convert", "demote", "fault", "first_pages", "life_guest", "pamt",
-                 "pamt_entry", "pamt_references", "populate", "private_fault", "promote", "ranges", "runs", "seamcall",
-                 "sept_entry", "shrink", "tables", "teardown", "touch", "transitions", "walk", "zap"}  # fmt: skip
+TYPED_MODULES = {"batch", "build", "bulk", "cache", "cache_calls", "cache_populate", "census", "convert", "demote",
+                 "fault", "first_pages", "life_guest", "lru", "pamt", "pamt_entry", "pamt_references", "populate",
+                 "private_fault", "promote", "ranges", "runs", "seamcall", "sept_entry", "shrink", "tables",
+                 "teardown", "touch", "transitions", "walk", "zap",
+                 *(f"queueing.{name}" for name in ("engine", "events", "lines", "locks", "memory", "streams",
+                                                   "tracking", "untimed"))}  # fmt: skip
 """Whose kernels ``run_entry_points`` reaches; the rules of source above hold for all."""
+
+PACES = {("queueing.untimed", "latency_bin")}
+"""A logarithm: a float between integers."""
 
 TYPED = [(module, name) for module, name in KERNELS if module in TYPED_MODULES]
 I64, U64 = types.int64, types.uint64
@@ -137,6 +146,8 @@ def infer(module: str, name: str, signature: tuple[Any, ...]) -> tuple[dict[str,
 def run_entry_points() -> None:
     """Call every kernel that ``perfmodel`` calls, with the arrays that it passes."""
     compare(Scenario(memory="6MiB"))
+    for guest in ("linux-lazy", "prefault", "touch-first"):
+        compare(Scenario(memory="6MiB", guest=guest, memory_model="simulated"))
     held = bridge.make_tables()
     tables, one = held.tables, np.zeros(1, np.int64)
     index = np.zeros(512, np.int32)
@@ -161,6 +172,7 @@ def run_entry_points() -> None:
     tdh_mem_page_remove(tables, 0, 0, 3, False)
     tdh_mem_page_promote(tables, 0, 1, 3, False)
     run_a_life()
+    assert advance(build_simulation(situation(vcpus=2)), 1) == FINISHED
     for entry in (sept_entry.BLOCKED, sept_entry.NL_BLOCKED):  # what only the exact calls do
         transitions.relocated(transitions.unblocked(entry), 7)
         transitions.accepted_up_to(entry, 3)
@@ -212,6 +224,9 @@ def test_no_variable_is_a_float(module: str, name: str) -> None:
     for (m, n, signature), (typemap, result) in inferred().items():
         if (m, n) == (module, name):
             assert not any(map(is_float, (*signature, result))), signature
+            if (module, name) in PACES:
+                assert any(map(is_float, typemap.values())), "a pace no more"
+                continue
             assert {variable: str(kind) for variable, kind in typemap.items() if is_float(kind)} == {}
 
 
@@ -220,7 +235,7 @@ def test_arguments_are_integers_and_arrays(module: str, name: str) -> None:
     for m, n, signature in inferred():
         if (m, n) == (module, name):
             for kind in signature:
-                assert isinstance(kind, types.Integer | types.Boolean | types.Array | types.NamedTuple), kind
+                assert isinstance(kind, types.Integer | types.Boolean | types.Array | types.BaseNamedTuple), kind
                 assert not isinstance(kind, types.Array) or kind.layout == "C", kind
 
 

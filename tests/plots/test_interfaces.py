@@ -9,7 +9,6 @@ import sys
 import matplotlib as mpl
 import msgspec
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer, ErrorbarContainer
 
@@ -17,7 +16,8 @@ from perfmodel import Scenario, compare
 from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.result import to_json
 from plots.interfaces import INTERVAL_LABEL, SMALL_SHARE, group_stages, plot_interfaces, time_unit
-from plots.style import OTHER_LOOK, STAGE_LOOKS, render, style
+from plots.style import OTHER_LOOK, STAGE_LOOKS, render
+from tests.support.figure_texts import draw, nothing_is_cut_or_overlaps, shown_ticks
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,18 @@ def test_each_segment_is_its_stages(comparison, figure):
             assert bar.get_width() == pytest.approx(expected, rel=1e-9)
             assert bar.get_hatch() == (part.look.hatch or None)
             assert bar.get_facecolor()[:3] == to_rgb(part.look.colour)
+
+
+def test_throughput_of_vcpus_that_meet_is_that_of_the_time_that_passes():
+    result = compare(Scenario(memory="64MiB", vcpus=4, interfaces=("page-4k", "pfn")))
+    time, _, speed = plot_interfaces(result).axes
+    assert time.get_xlabel().startswith("work of all 4 vCPUs, waits left out, ")
+    (throughput,) = bars(speed)
+    for row, bar, ends in zip(result.rows, throughput, error_ends(speed), strict=True):
+        interval = row.scaling.point.gib_per_s
+        assert bar.get_width() == row.gib_per_s == interval.value
+        assert ends == pytest.approx((interval.low, interval.high), rel=1e-9)
+        assert row.gib_per_s * row.seconds == pytest.approx(1 / 16)
 
 
 def test_stages_that_are_small_everywhere_are_one_segment(two_gib):
@@ -204,26 +216,11 @@ def test_values_are_written(two_gib):
 
 
 def test_nothing_is_cut_or_overlaps(figure):
-    with style():
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        texts = [*figure.texts, figure._suptitle, *figure.legends[0].get_texts()]
-        for axes in figure.axes:
-            ticks = [
-                t for t in axes.get_xticklabels() if axes.get_xlim()[0] <= t.get_position()[0] <= axes.get_xlim()[1]
-            ]
-            texts += [*axes.texts, axes.xaxis.label, axes._left_title, *ticks]
-        texts += figure.axes[0].get_yticklabels()
-        boxes = {t: t.get_window_extent(renderer) for t in texts if t.get_text()}
-    inside = figure.bbox
-    for text, box in boxes.items():
-        assert inside.x0 <= box.x0, text
-        assert box.x1 <= inside.x1, text
-        assert inside.y0 <= box.y0, text
-        assert box.y1 <= inside.y1, text
-    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
-        assert not a.overlaps(b), (one, other)
+    draw(figure)
+    texts = [*figure.legends[0].get_texts(), *figure.axes[0].get_yticklabels()]
+    for axes in figure.axes:
+        texts += [*axes.texts, axes.xaxis.label, axes._left_title, *shown_ticks(axes.xaxis)]
+    nothing_is_cut_or_overlaps(figure, texts)
 
 
 ELSEWHERE = """

@@ -1,6 +1,7 @@
 """Do the shipped schemas describe what commands write, all of it and nothing else, and does docs/json.md name it?"""
 
 import copy
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -29,6 +30,10 @@ from perfmodel.result import (
     load_comparison,
     to_json,
 )
+from perfmodel.scaling.result import Curve, ScaleResult
+from perfmodel.scaling.result import to_json as scale_to_json
+from perfmodel.scaling.scale import CLEARS, DYNAMIC_PAMT, GUEST_LOCKS, WORKLOADS, ScaleOptions, scale
+from perfmodel.scaling.together import Interval, Limit, ScalePoint, Scaling, Wait
 from perfmodel.schemas import SCHEMAS, load_schema
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "json.md"
@@ -46,6 +51,14 @@ SCENARIOS = {
         "order": "striped",
         "vcpus": 3,
     },
+    "nodes, TDs": {
+        "memory": "16MiB",
+        "interfaces": ("pfn", "page-4k"),
+        "vcpus": 4,
+        "tds": 2,
+        "nodes": 2,
+        "placement": "interleave",
+    },
     "clustered, no 2M": {
         "memory": "2GiB",
         "shattered": 0.5,
@@ -55,6 +68,18 @@ SCENARIOS = {
         "interfaces": ("pfn", "folio-strict"),
     },
 }
+
+CURVES = {
+    "all that vCPUs do": (
+        {"memory": "1GiB", "interfaces": ("pfn",)},
+        {"vcpus": (1, 3), "workloads": WORKLOADS, "states": ("inside",), "samples": 1},
+    ),
+    "populating, Dynamic PAMT": (
+        {"memory": "1GiB", "vcpus": 4, "tds": 2, "nodes": 2, "guest": "touch-first", "interfaces": ("page-4k",)},
+        {"vcpus": (2, 4), "dynamic_pamt": "global-lock", "guest_lock": "held", "same_rip": True, "samples": 0},
+    ),
+}
+"""Scenario and options of ``scale``."""
 
 
 def a_host() -> Host:
@@ -85,10 +110,12 @@ def results(tmp_path_factory):
     save_host(a_host(), host)
     scenarios = {name: Scenario(**given) for name, given in SCENARIOS.items()}
     scenarios["host"] = Scenario(backing="host", host=host, memory="8MiB", max_folio_order=3)
-    return {
+    written = {
         command: {name: json.loads(to_json(make(one))) for name, one in scenarios.items()}
         for command, make in (("compare", compare), ("run", run))
     }
+    curves = {name: scale(Scenario(**given), options=ScaleOptions(**asked)) for name, (given, asked) in CURVES.items()}
+    return written | {"scale": {name: json.loads(scale_to_json(result)) for name, result in curves.items()}}
 
 
 VALIDATORS = {name: Draft202012Validator(load_schema(name)) for name in SCHEMAS}
@@ -102,13 +129,17 @@ def refused(name, document):
     return not VALIDATORS[name].is_valid(document)
 
 
+NUMBERS_BY_NAME = {"free_blocks_by_type", "busy", "calls", "utilisation", "latency_ns"}
+"""Objects whose keys a schema leaves open: names of resources, operands, calls, percentiles and types of blocks."""
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_schema_is_valid_and_describes_every_field(name):
     schema = load_schema(name)
     Draft202012Validator.check_schema(schema)
     assert schema["properties"]["schema"]["const"] == f"perfmodel/{name.replace('-', '/')}"
     for path, place in objects_of(schema):
-        assert place["additionalProperties"] is False or path[-1] == "free_blocks_by_type", path
+        assert place["additionalProperties"] is False or path[-1] in {*NUMBERS_BY_NAME, "waits_ns"}, path
         for key, field in place.get("properties", {}).items():
             assert field["description"].endswith("."), (*path, key)
             if field.get("type") == "integer" and key != "histogram_difference":
@@ -124,7 +155,7 @@ def objects_of(schema, path=()):
 
 
 def test_unknown_schema_is_named():
-    with pytest.raises(KeyError, match=r"compare-2.*compare-1, run-1, host-1, steady-1, life-1"):
+    with pytest.raises(KeyError, match=r"compare-2.*compare-1, run-1, host-1, steady-1, life-1, scale-1"):
         load_schema("compare-2")
 
 
@@ -182,7 +213,14 @@ OPEN_MAPS = {"order_shares", "block_shares", "ledger", "notes"}
 
 
 @pytest.mark.parametrize(
-    ("command", "scenario"), [("compare", "host"), ("run", "order0, striped"), ("compare", "thp, prefault")]
+    ("command", "scenario"),
+    [
+        ("compare", "host"),
+        ("run", "order0, striped"),
+        ("compare", "thp, prefault"),
+        ("scale", "all that vCPUs do"),
+        ("scale", "populating, Dynamic PAMT"),
+    ],
 )
 def test_any_damage_is_found(results, command, scenario):
     document = results[command][scenario]
@@ -192,10 +230,11 @@ def test_any_damage_is_found(results, command, scenario):
         for step in path:
             value = value[step]
         damage = {"other type": put(["x", {}])}
-        if isinstance(path[-1], str) and not OPEN_MAPS & set(path[-3:-1]):
+        by_name = NUMBERS_BY_NAME | {"waits_ns"}
+        if isinstance(path[-1], str) and not OPEN_MAPS & set(path[-3:-1]) and not by_name & set(path[-2:-1]):
             damage["missing"] = drop
         if isinstance(value, dict):
-            damage["extra"] = put({**value, "extra": 0})
+            damage["extra"] = put({**value, "extra": -1 if path[-1] in NUMBERS_BY_NAME else 0})
         if isinstance(value, int) and not isinstance(value, bool):
             damage |= {"negative": put(-1), "fraction": put(0.5), "text": put("1")}
             if OPEN_MAPS & set(path[-2:-1]):  # shares
@@ -205,6 +244,8 @@ def test_any_damage_is_found(results, command, scenario):
 
 
 def struct_fields(struct):
+    if dataclasses.is_dataclass(struct):
+        return {field.name for field in dataclasses.fields(struct)}
     return {field.encode_name for field in msgspec.structs.fields(struct)}
 
 
@@ -219,6 +260,7 @@ def struct_fields(struct):
         ("compare-1", ("$defs", "cost"), Cost),
         ("compare-1", ("$defs", "ratio"), Ratio),
         ("compare-1", ("$defs", "missing"), Missing),
+        ("compare-1", ("$defs", "scaling"), Scaling),
         ("run-1", (), Run),
         ("run-1", ("$defs", "run_row"), RunRow),
         ("host-1", (), Host),
@@ -226,6 +268,14 @@ def struct_fields(struct):
         ("host-1", ("$defs", "cache"), Cache),
         ("host-1", ("$defs", "missing"), Missing),
         ("host-1", ("$defs", "cpu"), Cpu),
+        ("scale-1", (), ScaleResult),
+        ("scale-1", ("properties", "options"), ScaleOptions),
+        ("scale-1", ("$defs", "parameters"), ParametersId),
+        ("scale-1", ("$defs", "curve"), Curve),
+        ("scale-1", ("$defs", "point"), ScalePoint),
+        ("scale-1", ("$defs", "limit"), Limit),
+        ("scale-1", ("$defs", "interval"), Interval),
+        ("scale-1", ("$defs", "wait"), Wait),
     ],
 )
 def test_fields_are_those_of_the_struct(schema, at, struct):
@@ -239,6 +289,13 @@ def test_fields_are_those_of_the_struct(schema, at, struct):
 def test_run_repeats_the_definitions_of_compare():
     ours, theirs = load_schema("run-1")["$defs"], load_schema("compare-1")["$defs"]
     assert {k: ours[k] for k in theirs if k != "ratio"} == {k: v for k, v in theirs.items() if k != "ratio"}
+
+
+def test_scale_repeats_the_definitions_of_compare():
+    ours, theirs = load_schema("scale-1")["$defs"], load_schema("compare-1")["$defs"]
+    shared = {"parameters", "scenario", "interval", "wait", "limit", "point"}
+    assert ours.keys() & theirs.keys() == shared
+    assert {k: ours[k] for k in shared} == {k: theirs[k] for k in shared}
 
 
 def test_stages_and_counters_are_those_of_the_costs():
@@ -281,6 +338,27 @@ def test_names_are_those_of_the_command_line():
     assert tuple(scenario["module_features"]["items"]["enum"]) == names.MODULE_FEATURES
     assert tuple(defs["row"]["properties"]["interface"]["enum"]) == names.INTERFACES
     assert scenario["max_folio_order"]["maximum"] == names.MAX_BLOCK_ORDER
+    assert tuple(scenario["vcpu_state"]["enum"]) == names.VCPU_STATES
+    assert tuple(scenario["placement"]["enum"]) == names.DATA_PLACEMENTS
+    assert [scenario[key]["maximum"] for key in ("vcpus", "tds", "nodes")] == [
+        names.MOST_VCPUS, names.MOST_VCPUS, names.MOST_NODES,
+    ]  # fmt: skip
+
+
+def test_scale_names_are_those_of_the_command_line():
+    schema = load_schema("scale-1")
+    options, curve = schema["properties"]["options"]["properties"], schema["$defs"]["curve"]["properties"]
+    for accepted, places in {
+        WORKLOADS: (options["workloads"]["items"], curve["workload"]),
+        names.VCPU_STATES: (options["states"]["items"], curve["state"]),
+        names.INTERFACES: (curve["interface"],),
+        DYNAMIC_PAMT: (options["dynamic_pamt"],),
+        GUEST_LOCKS: (options["guest_lock"],),
+        CLEARS: (options["clear"],),
+    }.items():
+        assert [tuple(place["enum"]) for place in places] == [accepted] * len(places)
+    for counts in (options["vcpus"]["items"], schema["$defs"]["point"]["properties"]["vcpus"]):
+        assert (counts["minimum"], counts["maximum"]) == (1, names.MOST_VCPUS)
 
 
 LIMITS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"}
@@ -321,6 +399,8 @@ def fields_of(schema, place, path=()):
         yield from fields_of(schema, either, path)
     if "items" in place and isinstance(place["items"], dict):
         yield from fields_of(schema, place["items"], path)
+    if isinstance(place.get("additionalProperties"), dict):  # by names that are left open
+        yield from fields_of(schema, place["additionalProperties"], path)
     for key, field in place.get("properties", {}).items():
         yield (*path, key)
         if key not in ("ledger", "row"):  # stages; the rows of compare
@@ -341,7 +421,17 @@ def ends_with(path, tail):
 
 
 def test_docs_name_every_field_and_no_other():
-    written = ("compare-1", "run-1", "steady-1", "life-1", "validate-1", "calibrate-1", "sensitivity-1", "ingest-1")
+    written = (
+        "compare-1",
+        "run-1",
+        "steady-1",
+        "life-1",
+        "scale-1",
+        "validate-1",
+        "calibrate-1",
+        "sensitivity-1",
+        "ingest-1",
+    )
     fields = {f for name in written for f in fields_of(load_schema(name), load_schema(name))}
     holders = {f[:-1] for f in fields}  # named by way of what they hold
     tokens = set(documented())

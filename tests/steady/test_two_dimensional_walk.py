@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import two_dimensional_walk as kernel
+from kernels.lru import EMPTY
 from perfmodel.steady import page_table_layout, uncached_references
 
 NOTHING = [(1, 0)] * kernel.STRUCTURES
@@ -21,7 +22,7 @@ def run(lines, sizes, leaf, guest_leaf=0, guest_levels=4, sept_levels=4, pages=N
     for row, (sets, ways) in zip(places, sizes, strict=True):
         row[:] = start, sets - 1, ways, ways_2m
         start += sets * ways
-    tags = np.full(start, kernel.EMPTY, np.int64)
+    tags = np.full(start, EMPTY, np.int64)
     layout, _ = page_table_layout(pages or (leaf.size << 9))
     lines = np.asarray(lines, np.int64)
     for part in (lines[:warm], lines[warm:]):
