@@ -145,7 +145,7 @@ def _options(given: dict[str, Any], on_fault: "FaultSink | None") -> "Options":
     from perfmodel.sizes import parse_size
 
     return Options(
-        page_size=given["page_size"], function=given["function"], vcpus=given["vcpus"],
+        function=given["function"], vcpus=given["vcpus"],
         bytes_per_vcpu=parse_size(given["bytes_per_vcpu"], "bytes-per-vcpu"), on_fault=on_fault,
     )  # fmt: skip
 
@@ -208,6 +208,7 @@ def _print(done: "Ingested", output: str | None, what: str) -> None:
 def _print_measurements(done: "Ingested") -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("what", "level", "calls", "mean ns", "self ns", "error", "observation")
     by_source = {row["source"].partition(" of ")[2]: row["id"] for row in done.observations}
@@ -215,6 +216,12 @@ def _print_measurements(done: "Ingested") -> None:
     for one in shown:
         title = f"{one.what} at {one.level}" if one.level else one.what
         own = "" if one.self_ns is None else f"{one.self_ns:,.0f}"
-        cells = (f"{one.count:,}", f"{one.mean_ns:,.0f}", own, f"{100 * one.error:.1f} %", by_source.get(title, ""))
-        table.add_row(one.what.replace("[", "\\["), one.level or "", *cells)
+        cells = (
+            f"{one.count:,}",
+            f"{one.mean_ns:,.0f}",
+            own,
+            f"{100 * one.error:.1f} %",
+            Text(by_source.get(title, "")),
+        )
+        table.add_row(Text(one.what), one.level or "", *cells)
     Console(width=None if Console().is_terminal else 150).print(table)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from perfmodel.ingest.contract import Measurement, Options, Reading
-from perfmodel.ingest.histogram import Bucket, from_histogram, from_stats, merge
+from perfmodel.ingest.histogram import Bucket, Found, from_histogram, from_stats
 from perfmodel.ingest.lines import Lines
 
 KIND = "bpftrace-json"
@@ -34,7 +34,8 @@ def read(lines: Lines, options: Options) -> Reading:
     """Take up maps of type hist and stats as times, others as facts."""
     report = lines.report
     report.renderer = "bpftrace -f json"
-    found: list[Measurement] = []
+    lines.longest_bytes = _LONGEST_OBJECT_BYTES  # a map is one line, however many keys it has
+    found = Found()
     maps: dict[str, Any] = {}
     lost = 0
     tracer = "service"
@@ -49,9 +50,9 @@ def read(lines: Lines, options: Options) -> Reading:
         try:
             for name, value in data.items():
                 if kind == "hist":
-                    found += [m for m in _histograms(name, value, report, tracer) if m]
+                    _add(found, _histograms(name, value, report, tracer))
                 elif kind == "stats":
-                    found += [m for m in _stats(name, value, report, tracer) if m]
+                    _add(found, _stats(name, value, report, tracer))
                 if kind in ("map", "tseries") and len(maps) < _MOST_MAPS:
                     maps[name] = value
             report.used += count
@@ -59,10 +60,15 @@ def read(lines: Lines, options: Options) -> Reading:
             report.drop(f"of type {kind} in an unknown layout", count)
     if lost:
         report.warn(f"{lost:,} events were lost")
-    if any(m.what.endswith("fault") for m in found):
+    if any(m.what.endswith("fault") for m in found.all()):
         report.warn("BPF programs ran inside the intervals: rows say tracer=service")
     facts = {"maps": {k: v for k, v in maps.items() if len(str(v)) < 4096}, "lost_events": lost}
-    return Reading(report, merge(_with_pages(found, maps)), facts)
+    return Reading(report, _with_pages(found.all(), maps), facts)
+
+
+def _add(found: Found, several: Iterator[Measurement | None]) -> None:
+    for one in several:
+        found.add(one)
 
 
 def _with_pages(found: list[Measurement], maps: dict[str, Any]) -> list[Measurement]:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from perfmodel.ingest.contract import Measurement, Options, Reading, Spread, split_gpa
-from perfmodel.ingest.histogram import Bucket, end_of, from_histogram, from_stats, merge
+from perfmodel.ingest.histogram import Bucket, Found, end_of, from_histogram, from_stats
 from perfmodel.ingest.lines import Lines
 
 KIND = "bpftrace-text"
@@ -35,7 +35,7 @@ def read(lines: Lines, options: Options) -> Reading:
 class _Text:
     def __init__(self, lines: Lines, options: Options) -> None:
         self.lines, self.report, self.options = lines, lines.report, options
-        self.found: list[Measurement | None] = []
+        self.found = Found()
         self.maps: dict[str, int] = {}
         self.open: tuple[str, str] | None = None
         self.buckets: list[Bucket] = []
@@ -75,7 +75,7 @@ class _Text:
             count, total = int(found[3]), int(found[5])
             if count >= _LIMIT or total < 0:
                 return "with a negative duration" if total < 0 else "cut or damaged"
-            self.found.append(from_stats(found[1], found[2] or "", count, total, self.report, "service"))
+            self.found.add(from_stats(found[1], found[2] or "", count, total, self.report, "service"))
             return None
         if found := _VALUE.match(line):
             if len(self.maps) < _MOST_MAPS:
@@ -104,7 +104,7 @@ class _Text:
 
     def _close(self) -> None:
         if self.open and self.buckets:
-            self.found.append(from_histogram(*self.open, self.buckets, self.report, "service"))
+            self.found.add(from_histogram(*self.open, self.buckets, self.report, "service"))
         if self.buckets:
             self.open = None
         self.buckets = []
@@ -132,7 +132,7 @@ class _Text:
         report = self.report
         if self.lost:
             report.warn(f"{self.lost:,} events were lost")
-        found = merge([one for one in self.found if one])
+        found = self.found.all()
         found += [
             Measurement.of(what, None, spread, tracer="addresses") for what, spread in sorted(self.faults.items())
         ]

@@ -28,8 +28,6 @@ class Options:
 
     Attributes
     ----------
-    page_size : {"4K", "2M"}, optional
-        Level of mappings, where the file has none.
     function : str, optional
         Function that was timed, for tools that do not print it.
     vcpus : int, optional
@@ -40,7 +38,6 @@ class Options:
         Takes private faults one by one.
     """
 
-    page_size: str | None = None
     function: str | None = None
     vcpus: int | None = None
     bytes_per_vcpu: int = 1 << 30

@@ -20,6 +20,7 @@ _UNITS = {
     "msec": 1e6,
     "msecs": 1e6,
 }
+_MOST_FOUND = 100_000
 _END = re.compile(r"(-?\d{1,20})([KMGT]?)$")
 _UNIT_OF_NAME = re.compile(r"(?:^|_)(ns|nsecs?|us|usecs?|ms|msecs?)$")
 
@@ -100,12 +101,23 @@ def from_stats(
     )  # fmt: skip
 
 
-def merge(found: list[Measurement]) -> list[Measurement]:
-    """Return ``found`` with each thing once: exact means of ``stats()`` where a histogram of the same is there too."""
-    best: dict[tuple[str, str | None], Measurement] = {}
-    for one in found:
+class Found:
+    """Measurements, each thing once: of ``stats()`` rather than of a histogram, the last print of a map."""
+
+    def __init__(self) -> None:
+        self._best: dict[tuple[str, str | None], Measurement] = {}
+
+    def add(self, one: Measurement | None) -> None:
+        """Take up what a map told."""
+        if one is None:
+            return
         key = (one.what, one.level)
-        other = best.get(key)
-        if other is None or (other.low_ns is not None and one.low_ns is None):
-            best[key] = one
-    return list(best.values())
+        other = self._best.get(key)
+        if other is None and len(self._best) >= _MOST_FOUND:
+            return
+        if other is None or other.low_ns is not None or one.low_ns is None:
+            self._best[key] = one
+
+    def all(self) -> list[Measurement]:
+        """Return them in the order of their first print."""
+        return list(self._best.values())

@@ -9,8 +9,8 @@ from perfmodel.errors import InputError
 from perfmodel.ingest.report import Report
 
 _BLOCK_BYTES = 1 << 20
-LONGEST_LINE_BYTES = 1 << 16
-"""A longer line is no line of any of these formats: it is dropped and not kept in memory."""
+LONGEST_LINE_BYTES = 1 << 14
+"""A longer line is no line of any format but JSON: it is dropped and not kept in memory."""
 
 HEAD_BYTES = 1 << 14
 
@@ -33,11 +33,17 @@ class Lines:
     ----------
     blocks : iterator of bytes
     report : Report
+
+    Attributes
+    ----------
+    longest_bytes : int
+        Longer lines are dropped; a reader may raise it before it begins.
     """
 
     def __init__(self, blocks: Iterator[bytes], report: Report) -> None:
         self._blocks = blocks
         self.report = report
+        self.longest_bytes = LONGEST_LINE_BYTES
 
     def __iter__(self) -> Iterator[str]:
         """Yield lines without their ends; undecodable bytes become U+FFFD."""
@@ -49,7 +55,7 @@ class Lines:
             else:
                 yield from self._whole(rest + head, lost)
                 rest, lost = tail, False
-            if len(rest) > LONGEST_LINE_BYTES:
+            if len(rest) > self.longest_bytes:
                 rest, lost = b"", True
         if rest or lost:
             yield from self._whole(rest, lost)
@@ -62,14 +68,14 @@ class Lines:
             del lines[0]
         binary = b"\0" in data
         # no look at each line where the whole block is shorter than the longest line, or plain
-        odd = binary or (len(data) > LONGEST_LINE_BYTES and max(map(len, lines), default=0) > LONGEST_LINE_BYTES)
+        odd = binary or (len(data) > self.longest_bytes and max(map(len, lines), default=0) > self.longest_bytes)
         if not odd:
             yield from lines
             return
         for line in lines:
             if "\0" in line:
                 self.report.drop("binary")
-            elif len(line) > LONGEST_LINE_BYTES:
+            elif len(line) > self.longest_bytes:
                 self.report.drop("too long")
             else:
                 yield line

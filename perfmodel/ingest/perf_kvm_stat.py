@@ -1,5 +1,6 @@
 """perf kvm stat report, in both layouts; the header tells which. Layouts: Linux ``tools/perf/builtin-kvm.c``."""
 
+import math
 import re
 
 from perfmodel.ingest.contract import Measurement, Options, Reading
@@ -16,6 +17,10 @@ _OLD = re.compile(
     r"\s+(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us\s*(-?[\d.]{1,20})us(?:\s*\( \+-\s*([\d.]{1,9})%)?"
 )
 _TOTAL = re.compile(r"Total Samples:(\d{1,18}), Total events handled time:([\d.]+)us")
+
+
+_MIXED = 0.1
+"""Error of a mean that private faults of all levels and shared faults share, as that of a private 4K fault."""
 
 
 def recognises(head: str) -> bool:
@@ -87,7 +92,9 @@ def _checked(name: str, count: int, mean: float, low: float, high: float, error:
         return "with a negative duration"
     if count <= 0 or not 0 < mean < 1e18 or not low <= high:
         return "that contradict themselves"
+    what = _named(name)
+    error = math.hypot(error, _MIXED) if what == "EPT violation" else error
     return Measurement(
-        what=_named(name), level=None, count=count, mean_ns=mean, low_ns=low, high_ns=high, error=error,
+        what=what, level=None, count=count, mean_ns=mean, low_ns=low, high_ns=high, error=error,
         tracer="service",
     )  # fmt: skip

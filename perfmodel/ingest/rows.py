@@ -132,6 +132,8 @@ def _template(one: Measurement, machine: Machine, report: Report) -> tuple[dict[
 
 
 def _lacks(template: Mapping[str, str], one: Measurement, machine: Machine) -> str:
+    if one.mean_ns <= 0:
+        return "it takes no time by the clock of the trace"
     if template["id"] in _NEEDS_VCPUS and machine.vcpus is None:
         return "how long it takes depends on the TD's vCPUs: give --vcpus, and --inside"
     if template["id"] in _BY_PAGES and not one.pages:

@@ -12,10 +12,8 @@ from perfmodel.platform import static_pamt_bytes
 KIND = "tdx-dmesg"
 ACCEPTS = "a kernel log with virt/tdx: lines of a host, or tdx: lines of a guest"
 
-_LINE = re.compile(
-    r"(?:.*?\[\s*(\d{1,9}\.\d{1,9})\]\s*(?:\[\s*[TC]\d+\]\s*)?)?"
-    r".*?(virt/tdx|tdx|BIOS-e820|Memory Encryption Features active): ?(.*)$"
-)
+_WHERE = re.compile(r"\b(virt/tdx|tdx|BIOS-e820|Memory Encryption Features active): ?(.*)$")
+_CLOCK = re.compile(r"\[ {0,12}(\d{1,9}\.\d{1,9})\]")
 _KEYIDS = re.compile(r"BIOS enabled: private KeyID range \[(\d{1,6}), (\d{1,6})\)")
 _OLD_VERSION = re.compile(r"TDX module: .*major_version (\d+), minor_version (\d+), build_date (\d+), build_num (\d+)")
 _ALT_VERSION = re.compile(r"TDX module (\d+(?:\.\d+)+), build number (\d+), build date (\d+)")
@@ -41,11 +39,12 @@ def read(lines: Lines, options: Options) -> Reading:
     usable_above_4g = 0
     first = clock = None
     for line in lines:
-        found = _LINE.match(line)
+        found = _WHERE.search(line)
         if found is None:
             continue
-        clock = float(found[1]) if found[1] else None
-        where, text = found[2], found[3]
+        stamp = _CLOCK.search(line, 0, found.start())
+        clock = float(stamp[1]) if stamp else None
+        where, text = found.groups()
         if where == "BIOS-e820":
             if area := _E820.search(text):
                 low, high = int(area[1], 16), int(area[2], 16) + 1

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import tracemalloc
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 
 from perfmodel.__main__ import main
 from perfmodel.errors import InputError
-from perfmodel.ingest import lines as lines_module
 from perfmodel.ingest.contract import Options
 from perfmodel.ingest.lines import LONGEST_LINE_BYTES, Lines
 from perfmodel.ingest.readers import READERS, read_file
@@ -247,5 +247,18 @@ def test_reasons_are_counted_one_by_one():
     assert reading.facts["lost_events"] == 77
 
 
-def test_blocks_are_read_as_they_come():
-    assert lines_module._BLOCK_BYTES <= 1 << 20
+@pytest.mark.parametrize("kind", ["kvm-events", "function-graph", "bpftrace-text"])
+def test_memory_does_not_grow_with_lines(kind):
+    """Peak of Python's own allocations for 8 times the lines."""
+    rows = [line for line in GOOD[kind].splitlines(keepends=True) if "LOST" not in line and "Lost" not in line]
+    text = "".join(rows).encode() * 64
+
+    def peak(times):
+        tracemalloc.start()
+        READERS[kind].read(Lines((text for _ in range(times)), Report(kind, "made")), Options())
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(1)
+    assert peak(32) < 1.5 * peak(4)

@@ -1,6 +1,8 @@
 """Do the files that ingest writes serve the commands that they are for?"""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from perfmodel.calibration.questions import questions
 from perfmodel.errors import InputError
 from perfmodel.host.storage import load_host
 from perfmodel.ingest.fault_files import Extents, latest
+from perfmodel.ingest.histogram import split_key
 from perfmodel.ingest.rows import templates
 from perfmodel.scenario import Scenario
 from perfmodel.schemas import load_schema
@@ -257,3 +260,27 @@ def test_every_kind_is_a_command():
 def test_ingest_host_is_still_there(capsys):
     assert run("ingest", "host", "--help") == 0
     assert "--proc" in capsys.readouterr().out
+
+
+def test_recipes_and_templates_use_the_same_names():
+    known = {(row["what"], row["level"] or None) for row in templates()} | {("tdh_mem_sept_add", None)}
+    recorded = set()
+    for recipe in sorted((Path(__file__).parents[2] / "recipes").glob("*.bt")):
+        text = recipe.read_text()
+        for name, key in re.findall(r"(@(?:service|call|accept|convert)_ns)\[\"([^\"]+)\"\]", text):
+            what, level = split_key(name, key)
+            assert {(what, level), (what, None), (what, "4K")} & known, (recipe.name, key)
+            recorded.add(what)
+        for probe in ("fentry", "fexit"):
+            for function in re.findall(rf"{probe}:\w+:(\w+)", text):
+                assert f"{'fexit' if probe == 'fentry' else 'fentry'}:" in text
+                assert function in text
+    whats = {row["what"] for row in templates()} - {"EPT violation"}
+    assert whats <= recorded
+
+
+def test_no_time_is_no_observation(tmp_path, capsys):
+    lines = [EXIT.format(t=1), FAULT.format(t=1, gpa=4096), ENTRY.format(t=1)]
+    (tmp_path / "t").write_text("".join(lines))
+    assert run("ingest", "auto", tmp_path / "t", "-o", tmp_path / "o.csv") == 2
+    assert "no time" in capsys.readouterr().err
