@@ -25,6 +25,7 @@ LABELS = {
     "test_compare.py::test_compare": "`perfmodel compare`, four interfaces",
     "test_compile.py::test_compile": "first and later start",
     "test_steady.py::test_accesses": "accesses on simulated TLBs and caches",
+    "test_ingest.py::test_ingest": "traces of events, functions, records",
     "test_cache.py::test_faults": "faults on simulated caches",
     "test_cache.py::test_loads_against_pycachesim": "loads on simulated caches",
     "test_peers.py::test_calls_against_c": "calls on 4K pages",

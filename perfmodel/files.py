@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from perfmodel.errors import InputError
 
@@ -15,13 +18,20 @@ def write_whole(path: Path, data: bytes) -> None:
     InputError
         The directory is missing or cannot be written; nothing is left behind.
     """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Do what :func:`write_whole` does with what is written to the yielded file, once the block has ended well."""
     partial: str | None = None
     try:
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             # mkstemp makes the file private; a plain open() would have obeyed the umask
             os.fchmod(handle, 0o666 & ~_umask())
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(handle)
         Path(partial).replace(path)

@@ -3,6 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from perfmodel.names import ORDERS
+from perfmodel.traced_order import traced_chunks
+
 CHUNKS_PER_REGION = 256
 _STREAM = 0x0DE4  # keeps this draw apart from the others of the same seed
 
@@ -12,8 +15,9 @@ def chunk_order(name: str, region: int, seed: int, vcpus: int) -> npt.NDArray[np
 
     Parameters
     ----------
-    name : {"sequential", "random", "striped"}
-        ``striped`` gives each vCPU an equal stripe of the region; all proceed in step.
+    name : {"sequential", "random", "striped"} or str
+        ``striped`` gives each vCPU an equal stripe of the region; all proceed in step. Any other is the path of a
+        recorded order, see :mod:`perfmodel.traced_order`.
     region, seed, vcpus : int
 
     Returns
@@ -27,7 +31,7 @@ def chunk_order(name: str, region: int, seed: int, vcpus: int) -> npt.NDArray[np
     if name == "striped":
         stripe = _stripe(vcpus)
         return chunks[np.lexsort((chunks // stripe, chunks % stripe))]
-    return chunks
+    return chunks if name in ORDERS else traced_chunks(name, region)
 
 
 def by_vcpu(name: str, chunks: npt.NDArray[np.int64], vcpus: int) -> list[npt.NDArray[np.int64]]:

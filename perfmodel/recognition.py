@@ -70,7 +70,7 @@ def kind_of(memory: GuestMemory, turn: RegionTurn) -> Hashable:
     Keyholes see which PAMT_1G entries share a page: with those of the region before, with the TDR's.
     """
     block = memory.backing.like_others(turn.region)
-    if block is None or memory.scenario.order == "random" or memory.platform.has_holes:
+    if block is None or memory.scenario.order not in ("sequential", "striped") or memory.platform.has_holes:
         return None
     shared = memory.shattering.shared_pages(turn.region).tobytes()
     page, first = divmod(block, _PAMT_1G_PER_PAGE)

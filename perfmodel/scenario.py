@@ -39,7 +39,10 @@ class Scenario:
         three quarters of the host's MemFree in whole GiB.
     interfaces : tuple of str
         Mapping-level policies, in the order of the results. Empty: all that the backing allows.
-    backing, guest, order, layout : str
+    backing, guest, layout : str
+    order : str
+        A name, or a CSV file of faults as ``perfmodel ingest --what faults`` writes it. Where vCPUs meet each other, a
+        recorded order counts as random.
     levels : {4, 5}
         S-EPT levels.
     shattered : float
@@ -115,7 +118,8 @@ class Scenario:
         _one_of("backing", self.backing, BACKINGS)
         _one_of("layout", self.layout, LAYOUTS)
         _one_of("shatter-layout", self.shatter_layout, SHATTER_LAYOUTS)
-        _one_of("order", self.order, ORDERS)
+        if self.order not in ORDERS:
+            self._check_traced_order()
         _one_of("keyholes", self.keyholes, KEYHOLE_MODES)
         _one_of("memory-model", self.memory_model, MEMORY_MODELS)
         _one_of("guest", self.guest, GUESTS)
@@ -137,6 +141,13 @@ class Scenario:
         self._check_block_shares()
         self._check_together()
         self._settle_memory()
+
+    def _check_traced_order(self) -> None:
+        if not isinstance(self.order, str) or "\0" in self.order or not Path(self.order).is_file():
+            raise InputError(f"order {self.order!r}: accepted are {', '.join(ORDERS)}, or a CSV file of faults")
+        from perfmodel.traced_order import load_trace
+
+        load_trace(self.order)
 
     def _check_block_shares(self) -> None:
         for order, share in self.block_shares.items():
@@ -210,7 +221,7 @@ class Scenario:
             "interfaces": list(self.interfaces),
             "backing": self.backing,
             "guest": self.guest,
-            "order": self.order,
+            "order": self.order if self.order in ORDERS else Path(self.order).name,
             "layout": self.layout,
             "levels": self.levels,
             "shattered": self.shattered,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from perfmodel.calibration.observations import Observation
+from perfmodel.costs import ALL_STAGES
 from perfmodel.life.phases import AnyPhase, Boot, Convert, Teardown
 from perfmodel.life.plan import Plan
 from perfmodel.life.pricing import kick_counters, priced_phase
@@ -117,9 +118,9 @@ def _convert(one: Observation, pages: int) -> tuple[Counter[str], dict[str, int]
 
 
 def _shutdown(one: Observation, _: int) -> tuple[Counter[str], dict[str, int]]:
-    """Tear a booted guest down; no vCPU is inside."""
+    """Tear a booted guest down; no vCPU is inside. What the VMM does besides is in a time of the whole only."""
     end = Teardown(how=one.operation.removeprefix("shutdown-"))
-    return _phases(one, Boot(), end, only=end), {"vmm_shutdown": 1}
+    return _phases(one, Boot(), end, only=end), {"vmm_shutdown": 1} if one.stages == ALL_STAGES else {}
 
 
 def _measure(_: Observation, pages: int) -> tuple[Counter[str], dict[str, int]]:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from perfmodel.commands.ingest_file import add_file_commands
 from perfmodel.commands.output import check_writable, progress_bar, warn
 from perfmodel.errors import InputError
 
 
 @click.group("ingest")
 def ingest_group() -> None:
-    """Read what a machine shows and store it for other commands."""
+    """Read what a machine or a tool shows and store it for other commands."""
 
 
 @ingest_group.command("host")
@@ -42,3 +43,6 @@ def ingest_host(proc: Path, sysfs: Path, seed: int, output: str) -> None:
         f"{output}: {host.block_pages / (1 << 18):.2f} GiB free in blocks, "
         f"{host.inferred_pages / (1 << 18):.2f} GiB free and inferred, addresses {host.addresses}"
     )
+
+
+add_file_commands(ingest_group)

@@ -30,7 +30,7 @@ SCENARIO_OPTIONS = [
     click.option("--guest", default="linux-lazy", show_default=True, metavar="NAME",
                  help=f"How the guest accepts: {_either(names.GUESTS)}."),
     click.option("--order", default="sequential", show_default=True, metavar="NAME",
-                 help=f"Order by 4 MiB chunk: {_either(names.ORDERS)}."),
+                 help=f"Order by 4 MiB chunk: {_either(names.ORDERS)}, or a CSV file of faults (gfn,level,vcpu,time)."),
     click.option("--layout", default="flat", show_default=True, metavar="NAME",
                  help=f"Guest-physical layout: {_either(names.LAYOUTS)}."),
     click.option("--levels", default=4, show_default=True, metavar="N", help="S-EPT levels, 4 or 5."),

@@ -143,6 +143,8 @@ def _scenario(given: dict[str, Any], folder: Path) -> Scenario:
     for key in _PATHS:
         if key in values:
             values[key] = folder / str(values[key])
+    if isinstance(values.get("order"), str) and (folder / values["order"]).is_file():
+        values["order"] = str(folder / values["order"])
     if "block_shares" in values:
         values["block_shares"] = _shares(values["block_shares"])
     if values.get("memory") is None:

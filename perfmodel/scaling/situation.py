@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.errors import InputError
+from perfmodel.names import ORDERS
 from perfmodel.parameters import ParameterSet
 from perfmodel.scaling.changes import ChangeServices
 from perfmodel.scaling.faults import Extras, PathOptions
@@ -100,7 +101,8 @@ def describe(
     return Description(
         workload=workload, state=scenario.vcpu_state, vcpus=scenario.vcpus, tds=scenario.tds,  # type: ignore[arg-type]
         nodes=scenario.nodes, placement=scenario.placement,  # type: ignore[arg-type]
-        gibs=max(-(-scenario.memory_bytes >> 30), 1), order=scenario.order, kinds=kinds,
+        gibs=max(-(-scenario.memory_bytes >> 30), 1), order=scenario.order if scenario.order in ORDERS else "random",
+        kinds=kinds,
         rare_kinds=rare_kinds, costs=costs, extras=extras, options=options, change=change, seed=scenario.seed,
     )  # fmt: skip
 

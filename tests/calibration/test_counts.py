@@ -79,6 +79,7 @@ def test_shutting_down() -> None:
     reclaim = counts(operation="shutdown-reclaim", vcpus="4")
     assert (reclaim["reclaim_4k"], reclaim["folio_frees"], "mem_track" in reclaim) == (513, 512, False)
     assert count(observation(operation="shutdown-reclaim")).extras == {"vmm_shutdown": 1}
+    assert count(observation(operation="shutdown-reclaim", covers="reclaim")).extras == {}
 
 
 def test_faults_that_no_seamcall_serves() -> None:

@@ -329,11 +329,11 @@ def test_names_are_those_of_the_command_line():
     for field, accepted in {
         "backing": names.BACKINGS,
         "guest": names.GUESTS,
-        "order": names.ORDERS,
         "layout": names.LAYOUTS,
         "shatter_layout": names.SHATTER_LAYOUTS,
     }.items():
         assert tuple(scenario[field]["enum"]) == accepted
+    assert tuple(scenario["order"]["examples"]) == names.ORDERS
     assert tuple(scenario["interfaces"]["items"]["enum"]) == names.INTERFACES
     assert tuple(scenario["module_features"]["items"]["enum"]) == names.MODULE_FEATURES
     assert tuple(defs["row"]["properties"]["interface"]["enum"]) == names.INTERFACES
@@ -421,7 +421,17 @@ def ends_with(path, tail):
 
 
 def test_docs_name_every_field_and_no_other():
-    written = ("compare-1", "run-1", "steady-1", "life-1", "scale-1", "validate-1", "calibrate-1", "sensitivity-1")
+    written = (
+        "compare-1",
+        "run-1",
+        "steady-1",
+        "life-1",
+        "scale-1",
+        "validate-1",
+        "calibrate-1",
+        "sensitivity-1",
+        "ingest-1",
+    )
     fields = {f for name in written for f in fields_of(load_schema(name), load_schema(name))}
     holders = {f[:-1] for f in fields}  # named by way of what they hold
     tokens = set(documented())
