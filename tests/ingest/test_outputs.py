@@ -275,8 +275,8 @@ def test_recipes_and_templates_use_the_same_names():
             for function in re.findall(rf"{probe}:\w+:(\w+)", text):
                 assert f"{'fexit' if probe == 'fentry' else 'fentry'}:" in text
                 assert function in text
-    whats = {row["what"] for row in templates()} - {"EPT violation"}
-    assert whats <= recorded
+    shown = {row["what"] for row in templates()} - {"EPT violation"}
+    assert shown <= recorded
 
 
 def test_no_time_is_no_observation(tmp_path, capsys):
