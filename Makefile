@@ -36,7 +36,7 @@ types: $(VENV)/.all ## static types
 	$(BIN)/mypy
 
 test: lint types ## all checks and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.all ## benchmarks, small sizes, and the table of them
 	$(BIN)/pytest --benchmark-only --benchmark-json=bench.json
