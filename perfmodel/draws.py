@@ -16,19 +16,21 @@ Floats = npt.NDArray[np.float64]
 
 _STANDARD = NormalDist()
 _EDGE = 1e-12
-_cdf = np.frompyfunc(_STANDARD.cdf, 1, 1)
-_inverse_cdf = np.frompyfunc(_STANDARD.inv_cdf, 1, 1)
 _SCATTER_STREAM = 0x5CA77E
 
 
 def normal_cdf(z: Floats) -> Floats:
     """Distribution function of the standard normal distribution, elementwise."""
-    return np.asarray(_cdf(z), np.float64)
+    from scipy import special
+
+    return np.asarray(special.ndtr(z), np.float64)
 
 
 def normal_quantile(u: Floats) -> Floats:
     """Inverse of `normal_cdf`; `u` may touch 0 and 1."""
-    return np.asarray(_inverse_cdf(np.clip(u, _EDGE, 1 - _EDGE)), np.float64)
+    from scipy import special
+
+    return np.asarray(special.ndtri(np.clip(u, _EDGE, 1 - _EDGE)), np.float64)
 
 
 def correlate(normal: Floats, names: Sequence[str], joint: "Joint") -> Floats:
