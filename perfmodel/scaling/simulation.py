@@ -66,7 +66,7 @@ def make_simulation(
     draw = np.random.default_rng([0x5C4E, seed])
     fields[:, RANDOM] = draw.integers(0, 1 << RANDOM_BITS, threads)
     fields[:, CHOSEN] = draw.integers(0, ONE, threads)
-    rows = np.zeros((resources, RESOURCE_FIELDS), np.int64)
+    rows = np.zeros((max(resources, 2 * nodes), RESOURCE_FIELDS), np.int64)  # each node has two classes of streams
     rows[:, [OWNER, HEAD, TAIL]] = -1
     settings = np.zeros(SETTINGS, np.int64)
     settings[NODES] = nodes
