@@ -1,0 +1,1 @@
+"""The page to tune prices by hand."""

@@ -1,0 +1,1 @@
+"""The questions that the model answers, one by one, for one host and one guest."""

@@ -1,0 +1,1 @@
+"""Grids of guests, interfaces and prices: counted once, priced many times."""
