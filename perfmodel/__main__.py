@@ -18,7 +18,7 @@ from perfmodel.commands.scale import scale_command
 from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
 from perfmodel.commands.validate import validate_command
-from perfmodel.errors import InputError, ModelError
+from perfmodel.errors import InputError, ModelError, one_line
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    print("perfmodel: " + " ".join(message.split()), file=sys.stderr)
+    print(f"perfmodel: {one_line(message)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The one error that a user can cause."""
+"""The one error that a user can cause, and how errors are said."""
 
 
 class InputError(ValueError):
@@ -10,3 +10,13 @@ class InputError(ValueError):
 
 class ModelError(RuntimeError):
     """The model contradicts itself, for example by a law of conservation: a defect, never the user's doing."""
+
+
+_LONGEST = 900
+
+
+def one_line(message: str) -> str:
+    """Return ``message`` fit for a terminal: one line, nothing that acts on it, the middle of a long one left out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(message.split()))
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}"

@@ -1,13 +1,61 @@
-"""Files written whole or not at all."""
+"""Files: read only where reading ends, written whole or not at all."""
 
+import errno
+import io
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, TextIO
 
 from perfmodel.errors import InputError
+from perfmodel.memory_need import require_memory
+
+_DECODED = 16
+"""Bytes in memory for a byte of a file that is read whole: its text, and what is made of it."""
+
+
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading bytes; unlike ``open`` it never waits, as a FIFO lets one, and never reads without end.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened, or is a folder, FIFO, socket or device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is a folder, pipe or device and no regular file", str(path))
+    return path.open("rb", buffering)  # type: ignore[return-value]
+
+
+def read_whole(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_regular`.
+    InputError
+        It is larger than memory allows.
+    """
+    with open_regular(path) as file:
+        require_memory(_DECODED * os.fstat(file.fileno()).st_size, f"reading {path}", "a smaller file")
+        return file.read()
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[TextIO]:
+    """Open a regular file of UTF-8 text whose rows will be kept in memory, with what :func:`read_whole` raises."""
+    with open_regular(path) as file:
+        require_memory(_DECODED * os.fstat(file.fileno()).st_size, f"reading {path}", "a smaller file")
+        with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            yield text
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -24,25 +72,31 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Do what :func:`write_whole` does with what is written to the yielded file, once the block has ended well."""
-    partial: str | None = None
+    """Do what :func:`write_whole` does with what is written to the yielded file, once the block has ended well.
+
+    Until then it is called ``.perfmodel-….partial``, which is all that a killed process can leave behind.
+    """
+    refuse_special(path)
+    partial = path.with_name(f".perfmodel-{secrets.token_hex(8)}.partial")  # named before it is made
     try:
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            # mkstemp makes the file private; a plain open() would have obeyed the umask
-            os.fchmod(handle, 0o666 & ~_umask())
+        with partial.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(handle)
-        Path(partial).replace(path)
+            os.fsync(file.fileno())
+        partial.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); a writable path is needed") from None
     finally:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def refuse_special(path: Path) -> None:
+    """Raise :class:`InputError` where a file would take the place of a folder, a device or a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
+        raise InputError(f"output {str(path)!r} is {what}: accepted is a file, or - for stdout where that is offered")

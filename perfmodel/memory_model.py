@@ -5,7 +5,6 @@ taken for all calls of its kind.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
@@ -21,11 +20,13 @@ from kernels.populate import PAGES_PER_RANGE
 from perfmodel.backings.contract import BLOCK_PAGES
 from perfmodel.errors import ModelError
 from perfmodel.memory import GuestMemory
+from perfmodel.memory_need import require_memory
 from perfmodel.policies.contract import Policy
 from perfmodel.populate import NO_REGION, Tally
-from perfmodel.stretches import Stretch, is_whole, region_stretches, sampled_stretches, whole_stretches
+from perfmodel.stretches import Stretch, is_whole, need_of, region_stretches, sampled_stretches, whole_stretches
 from perfmodel.visits import Ints, Touches
 from perfmodel.walk_hardware import Geometry, WalkHardware
+from perfmodel.workers import thread_pool
 
 STRUCTURES = ("sept", "pamt", "control", "keyhole", "scan")
 """What lines hold, in the order of :mod:`kernels.cache_calls`; KVM's own come behind and are not reported."""
@@ -176,6 +177,7 @@ def lines_found(
     """
     levels = cache_geometry(hardware, memory.scenario.vcpus)
     whole = is_whole(memory)
+    require_memory(need_of(memory, policies), "the guest's visits in order", "less --memory or --keyholes periodic")
     if whole:
         stretches = list(whole_stretches(memory, policies))
     else:
@@ -204,7 +206,7 @@ def _run(
 ) -> list[Sample]:
     """Run stretches side by side, each under its policy, and return the sum of each policy's."""
     samples = [Sample.nothing() for _ in range(policies)]
-    with ThreadPoolExecutor(threads) as pool:
+    with thread_pool(threads) as pool:
         found = pool.map(lambda task: _run_stretch(memory, levels, task[1], task[0]), tasks)
         for done, ((policy, _), sample) in enumerate(zip(tasks, found, strict=True), 1):
             samples[policy] = samples[policy].plus(sample)

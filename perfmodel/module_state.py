@@ -13,6 +13,7 @@ from kernels.module import state as st
 from kernels.module.trace import CONTEXT_FIELDS, COUNT_COLUMNS, COUNT_ROWS, GLOBAL_KEY, Trace
 from kernels.pamt_entry import ENTRIES_2M_PER_BLOCK, ENTRIES_4K_PER_BLOCK, PT_RSVD, PT_TDCX, PT_TDR, make_entry
 from kernels.sept_entry import FREE
+from perfmodel.memory_need import require_memory
 from perfmodel.module_platform import (
     ENTRY_STATES,
     HPA_BITS,
@@ -30,6 +31,8 @@ from perfmodel.module_platform import (
 )
 
 _PAGES_PER_BLOCK = 1 << 18
+_PAMT_BYTES = 24 * (ENTRIES_4K_PER_BLOCK + ENTRIES_2M_PER_BLOCK)
+"""Of a block: two words an entry, and one more while the final state is read."""
 _MAP_NORESERVE = 0x4000  # Linux: address space without a promise of memory; the mmap module names it from 3.13 on
 _GPA_BITS = (47, 51)
 
@@ -52,6 +55,8 @@ def build_module(platform: Any, tds: Sequence[Any], lps: int) -> st.Module:
     """
     blocks = max((t.base + t.size) >> 30 for t in platform.tdmr)
     first = min(t.base >> 30 for t in platform.tdmr)
+    usable_bytes = sum(t.initialized >> 30 for t in platform.tdmr) * _PAMT_BYTES
+    require_memory(usable_bytes + 44 * blocks, "PAMT of the platform's TDMRs", "smaller TDMRs")
     slot = np.full(blocks, -1, np.int32)
     pamt_hpa = np.zeros((blocks, 3), np.int64)
     usable = [t.base // (1 << 30) + i for t in platform.tdmr for i in range(t.initialized >> 30)]

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from perfmodel.draws import correlate, normal_cdf, normal_quantile, quantile
 from perfmodel.errors import InputError
+from perfmodel.files import read_whole
 from perfmodel.joint import Joint, check_joint
 
 Unit = Literal["cycles", "ns"]
@@ -300,7 +301,7 @@ def _read_user_file(path: Path) -> _UserFile:
         "accepted is a TOML file of name, preset, core_ghz, tsc_ghz, [parameters] and what 'perfmodel calibrate' writes"
     )
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=_UserFile)
+        return msgspec.toml.decode(read_whole(path), type=_UserFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else _one_line(error)
         raise InputError(f"parameter file {str(path)!r}: {reason}; {accepted}") from None

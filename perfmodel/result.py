@@ -9,6 +9,7 @@ import msgspec
 
 from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.errors import InputError
+from perfmodel.files import read_whole
 from perfmodel.scaling.together import Scaling
 from perfmodel.scenario import Scenario
 
@@ -142,7 +143,7 @@ def load_comparison(path: Path) -> Comparison:
     """
     accepted = f"accepted is a file with schema {COMPARE_SCHEMA}, as 'perfmodel compare --json' writes"
     try:
-        result = msgspec.json.decode(path.read_bytes(), type=Comparison)
+        result = msgspec.json.decode(read_whole(path), type=Comparison)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: {accepted}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -176,7 +177,7 @@ def schema_of(path: Path, accepted: Sequence[str]) -> str:
     """
     wanted = f"accepted is a file that perfmodel wrote with --json, of schema {', '.join(accepted)}"
     try:
-        schema = msgspec.json.decode(path.read_bytes(), type=_Headed).schema
+        schema = msgspec.json.decode(read_whole(path), type=_Headed).schema
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: {wanted}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -201,7 +202,7 @@ def load_document(path: Path, kind: type[_Document]) -> _Document:
         The rest of the file is not what its schema says.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_whole(path), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         schema = next(field.default for field in msgspec.structs.fields(kind) if field.name == "schema")
         raise InputError(f"{path}: {error}: accepted is what perfmodel writes as schema {schema}") from None

@@ -5,7 +5,7 @@ import re
 from perfmodel.errors import InputError
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([KMGT]?)(?:I?B)?", re.ASCII)
 ACCEPTED = "a multiple of 4 KiB such as 4096, 512M, 64GiB or 1.5T (K, M, G, T are binary)"
 
 

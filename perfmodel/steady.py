@@ -22,6 +22,7 @@ from perfmodel._version import __version__
 from perfmodel.accounting import MemoryUse, memory_use, sept_pages_of
 from perfmodel.costs import INTERVAL
 from perfmodel.errors import InputError
+from perfmodel.memory_need import require_memory
 from perfmodel.parameters import DEFAULT_PRESET, ParameterSet, load_parameters
 from perfmodel.result import ParametersId
 from perfmodel.sizes import parse_size
@@ -32,6 +33,7 @@ ACCESS = ("uniform", "zipf", "sequential")
 GUEST_PAGES = ("4k", "2m")
 
 _CHUNK = 1 << 18
+_STREAM_BYTES = 8 * 4 * _CHUNK
 _SAMPLES = 4096
 _LARGEST_WORKING_SET = 1 << 46
 _ZIPF_STRIDE = 0x9E3779B
@@ -146,8 +148,14 @@ def run_steady(
     hardware = hardware or load_walk_hardware(DEFAULT_PRESET)
     shares = {"4K": 0.0, "2M": 1.0} | ({} if scenario.share_2m is None else {"mixed": scenario.share_2m})
     jobs = [(share, size) for share in shares.values() for size in SIZES]
+    side_by_side = min(len(jobs), os.cpu_count() or 1)
+    tags = max(sum(g.sets * g.ways for g in hardware.geometry(size).values()) for size in SIZES)
+    require_memory(
+        side_by_side * (8 * tags + 9 * (_bytes(scenario.working_set) >> 21) + _STREAM_BYTES),
+        f"{side_by_side} simulations side by side", "--hardware with fewer entries, or a smaller --working-set",
+    )  # fmt: skip
     tell = _Sum(progress, 2 * scenario.accesses * len(jobs))
-    with ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(side_by_side) as pool:
         try:
             counts = list(pool.map(lambda job: simulate(scenario, hardware, job[0], job[1], tell.add), jobs))
         except BaseException:

@@ -34,6 +34,10 @@ _CHUNK_LINES, _TOUCH_LINES = 256, 3
 
 _NEVER = 1 << 62
 
+_VISIT_BYTES, _TOUCH_BYTES, _TOUCH_POLICY_BYTES = 10, 60, 32
+"""In memory for each page that is visited: its PFN and use; or for touches more, and for each policy."""
+_DRAWN_CHUNK_BYTES = 24
+
 
 class Stretch(NamedTuple):
     """Visits that begin with empty caches.
@@ -61,6 +65,16 @@ def is_whole(memory: GuestMemory) -> bool:
     """Whether the guest is run whole."""
     regions = sum(1 for _ in memory.layout.regions())
     return memory.scenario.keyholes == "exact" or regions * REGION_PAGES <= WHOLE_CHUNKS * CHUNK_PAGES
+
+
+def need_of(memory: GuestMemory, policies: Sequence[Policy]) -> int:
+    """Return about how many bytes the visits take that are held, or an order that is drawn over the whole guest."""
+    guest, pages = GUESTS[memory.scenario.guest], memory.layout.pages
+    if not is_whole(memory):
+        return _DRAWN_CHUNK_BYTES * pages // CHUNK_PAGES if memory.scenario.order == "random" else 0
+    if guest.touch_first:
+        return pages * (_TOUCH_BYTES + _TOUCH_POLICY_BYTES * len(policies))
+    return pages * _VISIT_BYTES * (2 if guest.prefault else 1)
 
 
 def whole_stretches(memory: GuestMemory, policies: Sequence[Policy]) -> Iterator[Stretch]:

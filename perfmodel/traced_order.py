@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.errors import InputError
+from perfmodel.files import open_csv
 
 CHUNKS_PER_REGION = 256
 _GFNS_PER_CHUNK_SHIFT = 10
@@ -44,7 +45,7 @@ def load_trace(path: str) -> dict[int, tuple[int, ...]]:
     first: dict[int, None] = {}
     line = 1
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        with open_csv(Path(path)) as file:
             reader = csv.reader(file)
             header = [cell.strip() for cell in next(reader, ())]
             if header.count("gfn") != 1:

@@ -2,16 +2,19 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from perfmodel.backings.one_block import OneBlockBacking
 from perfmodel.memory import GuestMemory
+from perfmodel.memory_need import available_bytes, require_memory
 from perfmodel.recognition import RegionTurn
 
-_PAMT_BUDGET_BYTES = 4 << 30
-_BLOCK_PAMT_BYTES = 4 << 20
+_THREAD_BYTES = 32 << 20
+"""Of one thread: S-EPT pages, the control pages' block, and a region's pages."""
+_BLOCK_BYTES = 8 << 20
+"""Of one thread for a block of 1 GiB: its PAMT, twice while the window grows."""
 
 Progress = Callable[[int, int], None]
 """Called with regions done and regions in all."""
@@ -28,12 +31,31 @@ SomeRunner = TypeVar("SomeRunner", bound=Runner)
 
 
 def thread_count(memory: GuestMemory, threads: int | None) -> int:
-    """Return how many threads to use: those asked for, or one a core, as far as PAMT windows fit in memory."""
+    """Return how many threads to use: those asked for, or one a core, as far as half of what is free holds their tables.
+
+    Raises
+    ------
+    InputError
+        Not even one thread's tables fit.
+    """
     threads = threads or len(os.sched_getaffinity(0))
-    if not isinstance(memory.backing, OneBlockBacking):
-        widest_bytes = memory.backing.blocks().size * _BLOCK_PAMT_BYTES
-        threads = min(threads, max(1, _PAMT_BUDGET_BYTES // widest_bytes))
-    return threads
+    blocks = memory.backing.blocks_of_widest_region()
+    each_bytes = _THREAD_BYTES + blocks * _BLOCK_BYTES
+    require_memory(
+        each_bytes, f"PAMT of the {blocks} blocks of 1 GiB behind one GiB of the guest", "memory that is less scattered"
+    )
+    return max(1, min(threads, available_bytes() // 2 // each_bytes))
+
+
+@contextmanager
+def thread_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool; where the block ends badly, as by Ctrl-C, no task begins that has not begun."""
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def run_regions(
@@ -70,6 +92,7 @@ def run_regions(
             done[0] += turn.times  # only for the display
         return runner
 
+    threads = max(1, min(threads, regions))
     if progress:
         progress(0, regions)
     with ThreadPoolExecutor(threads) as pool:

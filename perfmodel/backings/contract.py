@@ -49,6 +49,10 @@ class Backing(Protocol):
         """Return the block behind region ``index`` if every region lies in its block as all others do, else None."""
         ...
 
+    def blocks_of_widest_region(self) -> int:
+        """Return how many of :meth:`blocks` the pages of one region lie in, at most."""
+        ...
+
     def blocks(self) -> npt.NDArray[np.int64]:
         """Return the sorted numbers (HPA >> 30) of the 1 GiB blocks that hold the guest's pages."""
         ...

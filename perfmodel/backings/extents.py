@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from perfmodel.backings.contract import NO_PFN, REGION_PAGES, RegionBacking
 from perfmodel.errors import InputError
+from perfmodel.files import open_csv
 from perfmodel.layout import GuestLayout
 
 HEADER = ("gfn", "pfn", "pages", "folio_order", "has_struct_page")
@@ -75,6 +76,17 @@ class ExtentMap:
         inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         return np.unique(np.repeat(first, count) + inside)
 
+    def blocks_of_widest_region(self) -> int:
+        """Return in how many blocks the pages of one region lie at most."""
+        first = self.gfn >> 18
+        count = (self.gfn + self.pages - 1 >> 18) - first + 1
+        region = np.repeat(first, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        gfn, pages, pfn = (np.repeat(column, count) for column in (self.gfn, self.pages, self.pfn))
+        low, high = np.maximum(gfn, region << 18), np.minimum(gfn + pages, region + 1 << 18)
+        ends = [(pfn - gfn + page) >> 18 for page in (low, high - 1)]  # a GiB of consecutive pages has two at most
+        pairs = np.unique(np.concatenate([region << 22 | block for block in ends]))
+        return int(np.unique(pairs >> 22, return_counts=True)[1].max())
+
 
 def starts_of_runs(gfn: Pages, pfn: Pages, pages: Pages, order: Pages | None = None) -> npt.NDArray[np.intp]:
     """Return the indices of extents that do not continue the one before in GFN, PFN and ``order``."""
@@ -132,6 +144,10 @@ class ExtentsBacking:
     def like_others(self, index: int) -> None:
         """Return None: no two regions are known to be alike."""
 
+    def blocks_of_widest_region(self) -> int:
+        """Return in how many blocks the pages of one region lie at most."""
+        return self.map.blocks_of_widest_region()
+
     def blocks(self) -> Pages:
         """Return the sorted numbers of the 1 GiB blocks that hold the guest's pages."""
         return self.map.blocks()
@@ -141,7 +157,7 @@ def _read(path: Path) -> dict[str, Pages]:
     columns = {name: array("q") for name in (*HEADER, "line")}
     line = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_csv(path) as file:
             reader = csv.reader(file)
             header = tuple(cell.strip() for cell in next(reader, ()))
             if header != HEADER:

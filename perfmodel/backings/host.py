@@ -7,6 +7,7 @@ import numpy as np
 from perfmodel.backings.contract import RANGE_PAGES, RegionBacking
 from perfmodel.backings.extents import ExtentMap, Pages, starts_of_runs
 from perfmodel.errors import InputError
+from perfmodel.memory_need import require_memory
 from perfmodel.host.freelists import UNUSED_ZONES, FreeLists, host_zones
 from perfmodel.host.model import MAX_PFN, Host
 from perfmodel.host.tdmr import MAX_TDMRS, Tdmr, build_tdmrs
@@ -14,6 +15,9 @@ from perfmodel.layout import GuestLayout
 
 THP_ORDER = 9
 _GIB_PAGES = 1 << 18
+_BLOCK_BYTES = 200
+"""In memory for each free block: in its list, as it is granted, as an extent."""
+_LIST_BYTES = 120
 
 
 class Contiguity(NamedTuple):
@@ -91,6 +95,9 @@ class HostBacking:
         self.copies = _copies(FreeLists(zones).pages, layout.pages, scale)
         if self.copies * self._span_pages > MAX_PFN:
             raise InputError(f"host: {self.copies} copies: accepted are as many as end at HPA 2^52 or below")
+        blocks = self.copies * sum(len(pfns) for zone in zones for pfns in zone)
+        need_bytes = blocks * _BLOCK_BYTES + self.copies * sum(map(len, zones)) * _LIST_BYTES
+        require_memory(need_bytes, f"the {blocks:,} free blocks of {self.copies:,} copies of the host", "less --memory")
         shifts = range(0, self.copies * self._span_pages, self._span_pages)
         lists = FreeLists([pfns + shift for pfns in zone] for shift in shifts for zone in zones)
         self.map = allocate(lists, layout, max_folio_order)
@@ -101,6 +108,10 @@ class HostBacking:
 
     def like_others(self, index: int) -> None:
         """Return None: no two regions are known to be alike."""
+
+    def blocks_of_widest_region(self) -> int:
+        """Return in how many blocks the pages of one region lie at most."""
+        return self.map.blocks_of_widest_region()
 
     def blocks(self) -> Pages:
         """Return the sorted numbers of the 1 GiB blocks that hold the guest's pages."""

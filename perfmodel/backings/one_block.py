@@ -43,6 +43,10 @@ class OneBlockBacking:
         """Return the block behind region ``index`` if all are filled alike."""
         return self._block(index) if self.uniform else None
 
+    def blocks_of_widest_region(self) -> int:
+        """Return 1: a region has a block to itself."""
+        return 1
+
     def _block(self, index: int) -> int:
         return FIRST_BLOCK + int(np.searchsorted(self._regions, index))
 

@@ -18,6 +18,7 @@ import msgspec
 
 from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.errors import InputError
+from perfmodel.files import read_whole
 from perfmodel.life.scenario_file import WhatIf
 from perfmodel.sizes import parse_size
 
@@ -166,7 +167,7 @@ def load_observations(path: Path) -> tuple[Observation, ...]:
         One line with row, column, value and what would be accepted.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"{path}: {reason}: accepted is a CSV file with the header {','.join(COLUMNS)}") from None

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfmodel.errors import InputError
-from perfmodel.files import write_whole
+from perfmodel.errors import InputError, one_line
+from perfmodel.files import refuse_special, write_whole
 
 if TYPE_CHECKING:
     from perfmodel.workers import Progress
@@ -18,7 +18,7 @@ _QUIET_SECONDS = 2.0
 
 def warn(message: str) -> None:
     """Print one line of warning or news to stderr."""
-    print(f"perfmodel: {message}", file=sys.stderr, flush=True)
+    print(f"perfmodel: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def check_writable(path: str | None) -> None:
@@ -26,8 +26,7 @@ def check_writable(path: str | None) -> None:
     if path in (None, "-"):
         return
     target = Path(str(path))
-    if target.is_dir():
-        raise InputError(f"output {path!r} is a folder: accepted is a file")
+    refuse_special(target)
     if not target.parent.is_dir():
         raise InputError(f"output {path!r}: the folder {str(target.parent)!r} does not exist")
 

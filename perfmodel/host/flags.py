@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from perfmodel.files import open_regular
 from perfmodel.host.blocks import Pfns, Runs
 
 Progress = Callable[[int, int], None]
@@ -45,7 +46,7 @@ def scan(path: Path, ram: Runs, progress: Progress | None = None) -> FlagRuns:
     pfns: list[Pfns] = []
     kinds: list[npt.NDArray[np.uint8]] = []
     done, read, total = 0, 0, ram.pages
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path, buffering=0) as file:
         for start, end in ram.pairs():
             last = _OTHER
             for first in range(start, end, CHUNK_PAGES):

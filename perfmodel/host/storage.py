@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from perfmodel.errors import InputError
-from perfmodel.files import write_whole
+from perfmodel.files import read_whole, write_whole
 from perfmodel.host.model import SCHEMA, Host, check_host
 
 _PATH = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
@@ -28,7 +28,7 @@ def load_host(path: Path) -> Host:
         One line: file, key, value and what is accepted.
     """
     try:
-        document = msgspec.json.decode(path.read_bytes())
+        document = msgspec.json.decode(read_whole(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); accepted is a {SCHEMA} file") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import jc
 
 from perfmodel.errors import InputError
+from perfmodel.files import open_regular
 
 MAX_COUNT = 1 << 36
 """No count of pages or KiB is accepted above this (256 TiB of pages)."""
@@ -43,7 +44,7 @@ class ZoneInfo(NamedTuple):
 def read_text(path: Path) -> str:
     """Return the text of ``path``; bytes that are not ASCII become U+FFFD. Raises OSError."""
     data = bytearray()
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path, buffering=0) as file:
         # small pieces: the kernel allocates a buffer of the size asked for and fails on a large one
         while len(data) < _MAX_TEXT_BYTES and (part := file.read(1 << 16)):
             data += part

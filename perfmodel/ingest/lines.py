@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from perfmodel.errors import InputError
+from perfmodel.files import open_regular
 from perfmodel.ingest.report import Report
 
 _BLOCK_BYTES = 1 << 20
@@ -124,13 +125,10 @@ def _read(path: str, file: IO[bytes]) -> bytes:
 def _open(path: str) -> IO[bytes]:
     if path == "-":
         return cast(IO[bytes], open(sys.stdin.fileno(), "rb", closefd=False))
-    if Path(path).is_dir():
-        raise InputError(f"{path}: is a folder: accepted is a text file")
     try:
-        return Path(path).open("rb")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"{path}: cannot be read ({reason}): accepted is a text file") from None
+        return open_regular(Path(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): accepted is a text file, or - for a pipe") from None
 
 
 def _check(path: str, head: bytes) -> None:

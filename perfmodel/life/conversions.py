@@ -8,10 +8,11 @@ import numpy.typing as npt
 from perfmodel.backings.contract import REGION_PAGES
 from perfmodel.errors import InputError
 from perfmodel.layout import GuestLayout
-from perfmodel.life.phases import PAGE_BYTES, Convert, PunchHole
+from perfmodel.life.phases import PAGE_BYTES, Convert, Phase, PunchHole
 from perfmodel.sizes import parse_size
 
 _STREAM = 0xC0417
+_REQUEST_BYTES = 120
 
 
 class Requests(NamedTuple):
@@ -35,6 +36,11 @@ class Requests(NamedTuple):
         """Return the first pages of the requests in ``region``, in their order."""
         start, end = np.searchsorted(self.regions, (region, region + 1)).tolist()
         return self.first[start:end]
+
+
+def need_of(phase: Phase) -> int:
+    """Return about how many bytes it takes to draw the requests of ``phase``."""
+    return _REQUEST_BYTES * phase.count if isinstance(phase, Convert | PunchHole) else 0
 
 
 def draw_conversions(phase: Convert, layout: GuestLayout, seed: int, number: int) -> Requests:

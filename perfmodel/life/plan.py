@@ -10,10 +10,11 @@ from kernels.counters import ALL_COUNTERS
 from kernels.keyhole_populate import COUNTS as KEYHOLE_COUNTS
 from kernels.populate import USE_ASKED
 from perfmodel.backings.contract import REGION_PAGES
-from perfmodel.life.conversions import Requests, draw_conversions, draw_holes
+from perfmodel.life.conversions import Requests, draw_conversions, draw_holes, need_of
 from perfmodel.life.phases import AcceptMismatch, Build, Convert, PunchHole
 from perfmodel.life.scenario_file import Story
 from perfmodel.memory import GuestMemory
+from perfmodel.memory_need import require_memory
 from perfmodel.recognition import RegionTurn, kind_of
 
 LEAVES, HUGE_LEAVES, SEPT_PAGES, FRAMES_4K = range(4)
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
     def of(cls, story: Story) -> "Plan":
         """Resolve the scenario and draw."""
         memory = GuestMemory.build(story.scenario)
+        require_memory(sum(map(need_of, story.phases)), "the requests of its phases", "smaller counts")
         seed = memory.scenario.seed
         requests = [
             draw_conversions(phase, memory.layout, seed, number) if isinstance(phase, Convert)

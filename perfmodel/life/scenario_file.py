@@ -1,16 +1,20 @@
 """Scenario files: a guest, what-if knobs and a chain of phases, in TOML."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from perfmodel.errors import InputError
+from perfmodel.files import read_whole
 from perfmodel.life.phases import KINDS, AnyPhase, check_order
+from perfmodel.names import ORDERS
 from perfmodel.scenario import Scenario
 
 SCHEMA = "perfmodel/scenario/1"
 
+_MOST_PHASES = 1000
 _PATHS = ("extents", "host")
 
 
@@ -86,7 +90,7 @@ def load_story(path: Path) -> Story:
         One line with file, key, value and what would be accepted.
     """
     try:
-        text = path.read_bytes()
+        text = read_whole(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: accepted is a scenario file with schema {SCHEMA!r}") from None
     try:
@@ -94,8 +98,8 @@ def load_story(path: Path) -> Story:
         if given.schema != SCHEMA:
             raise InputError(f"schema {given.schema!r}: accepted is {SCHEMA!r}")
         scenario = _scenario(given.guest, path.parent)
-        if not given.phase:
-            raise InputError("phase: accepted is one [[phase]] or more")
+        if not 0 < len(given.phase) <= _MOST_PHASES:
+            raise InputError(f"phase: {len(given.phase)} of them: accepted are 1 to {_MOST_PHASES} tables [[phase]]")
         for i, phase in enumerate(given.phase):
             try:
                 phase.check(scenario.memory_bytes)
@@ -142,9 +146,9 @@ def _scenario(given: dict[str, Any], folder: Path) -> Scenario:
             values[key] = tuple(values[key])
     for key in _PATHS:
         if key in values:
-            values[key] = folder / str(values[key])
-    if isinstance(values.get("order"), str) and (folder / values["order"]).is_file():
-        values["order"] = str(folder / values["order"])
+            values[key] = _inside(folder, key, values[key])
+    if values.get("order", "sequential") not in ORDERS:
+        values["order"] = str(_inside(folder, "order", values["order"]))
     if "block_shares" in values:
         values["block_shares"] = _shares(values["block_shares"])
     if values.get("memory") is None:
@@ -153,6 +157,16 @@ def _scenario(given: dict[str, Any], folder: Path) -> Scenario:
         return Scenario(**values)
     except TypeError as error:
         raise InputError(f"guest: {error}") from None
+
+
+def _inside(folder: Path, key: str, value: object) -> Path:
+    """Return the file that ``value`` names: beside the scenario file or below, wherever links lead."""
+    if isinstance(value, str) and "\0" not in value:
+        path = folder / value
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            return path
+    names = f"{', '.join(ORDERS)}, or " if key == "order" else ""
+    raise InputError(f"guest.{key} {value!r}: accepted is {names}a file in the scenario file's folder or below it")
 
 
 def _shares(given: object) -> dict[int, float]:

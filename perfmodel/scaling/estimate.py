@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +14,7 @@ from perfmodel.scaling.bounds import Bound, find_bounds, find_knee
 from perfmodel.scaling.network import Description
 from perfmodel.scaling.point import Point, simulate
 from perfmodel.scaling.together import Interval, Limit, ScalePoint, Scaling, Wait
+from perfmodel.workers import thread_pool
 
 SAMPLES = 32
 _CHUNK_PAGES = 1024
@@ -65,7 +65,7 @@ def estimate(describe: Describe, values: npt.NDArray[np.float64], threads: int |
         done = simulate(describe(sample), brief=True)
         return done.pages_per_s, done.stretch
 
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with thread_pool(threads or len(os.sched_getaffinity(0))) as pool:
         sampled = np.array(list(pool.map(one, values)), np.float64).reshape(-1, 2)
     return Estimate(description, point, bounds, sampled[:, 0], sampled[:, 1])
 

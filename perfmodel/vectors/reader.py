@@ -12,12 +12,16 @@ import numpy as np
 
 from kernels.replay_record import LOCK_KINDS, OPS
 from perfmodel.errors import InputError
+from perfmodel.files import open_regular
+from perfmodel.memory_need import read_within_memory
 from perfmodel.vectors.final import Final
 from perfmodel.vectors.header import Header, decode_word
 from perfmodel.vectors.lines import LINES, Line
 from perfmodel.vectors.records import Records, records_of
 
 _VALUE_WIDTH = 80
+_UNPACKED = 12
+"""Bytes in memory for a byte of JSON lines."""
 
 _HEADER = msgspec.json.Decoder(Header, dec_hook=decode_word)
 _FINAL = msgspec.json.Decoder(Final, dec_hook=decode_word)
@@ -85,7 +89,8 @@ def load_vectors(path: Path) -> VectorFile:
 def _unpack(path: Path) -> list[bytes]:
     accepted = "accepted is a gzip file of JSON lines, such as vectors/boot_a.jsonl.gz"
     try:
-        lines = gzip.decompress(path.read_bytes()).split(b"\n")
+        with open_regular(path) as file, gzip.GzipFile(fileobj=file) as packed:
+            lines = read_within_memory(packed, str(path), _UNPACKED).split(b"\n")
     except gzip.BadGzipFile as error:
         raise InputError(f"{path}: not gzip, or damaged ({error}): {accepted}") from None
     except (EOFError, zlib.error) as error:

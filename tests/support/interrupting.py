@@ -1,0 +1,82 @@
+"""Runs of the command line in a process of their own that are stopped at some moment."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+BEGUN = "_multiarray_umath"
+"""A library that commands load when they begin to work, and not the command line before."""
+
+
+def run_and_stop(
+    words: Sequence[str], folder: Path, sent: signal.Signals, after_seconds: float
+) -> "subprocess.CompletedProcess[str]":
+    """Run ``perfmodel`` in ``folder`` and send ``sent`` so long after it has begun to work, if it still runs then."""
+    command = [sys.executable, "-m", "perfmodel", *words]
+    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and BEGUN not in _maps(process.pid):
+            time.sleep(0.002)
+        time.sleep(after_seconds)
+        process.send_signal(sent)
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _maps(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ""
+
+
+def check_stopped(
+    done: "subprocess.CompletedProcess[str]", folder: Path, before: dict[str, bytes], whole: Callable[[Path], bool],
+    killed: bool,
+) -> None:  # fmt: skip
+    """Hold a stopped run to the law: each file is as it was, or whole; nothing else is there; one line says so.
+
+    Parameters
+    ----------
+    done : CompletedProcess
+    folder : Path
+        Where it ran.
+    before : dict of str to bytes
+        Its files before.
+    whole : callable
+        Whether a file that is not as it was is a whole result.
+    killed : bool
+        By SIGKILL, which lets a file without a result's name behind.
+    """
+    about = (done.returncode, done.stderr)
+    if killed:
+        assert done.returncode in (0, -signal.SIGKILL), about
+    else:
+        assert done.returncode in (0, 130), about
+    if done.returncode == 130:
+        lines = done.stderr.splitlines()
+        assert lines[-1].startswith("perfmodel: interrupted"), about
+        assert not any("Traceback" in line or "Exception" in line for line in lines), about
+    for path in folder.iterdir():
+        if killed and path.name.startswith(".perfmodel-") and path.name.endswith(".partial"):
+            path.unlink()
+        else:
+            assert path.read_bytes() == before.get(path.name) or whole(path), (path, about)
+    assert before.keys() <= {path.name for path in folder.iterdir()}
+
+
+def without_clock(document: Any) -> Any:
+    """Return a result without the ``model_seconds`` in it, which no two runs share."""
+    if isinstance(document, dict):
+        return {key: without_clock(value) for key, value in document.items() if key != "model_seconds"}
+    return [without_clock(one) for one in document] if isinstance(document, list) else document
+
+
+def read_result(path: Path) -> Any:
+    """Return what a result says, but for the time that it took."""
+    text = path.read_text()
+    return without_clock(json.loads(text)) if path.suffix == ".json" else text
