@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModelError as error:
         _fail(f"the model contradicts itself, please report this: {error}", FAILED)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing was written", INTERRUPTED)
+        _fail("interrupted; no file was left half written", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has enough
         sys.exit(OK)

@@ -92,11 +92,14 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise :class:`InputError` where a file would take the place of a folder, a device or a pipe."""
+    """Raise :class:`InputError` where no file can be, or one would take the place of a folder, a device or a pipe."""
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be written ({reason}); a writable path is needed") from None
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
         raise InputError(f"output {str(path)!r} is {what}: accepted is a file, or - for stdout where that is offered")

@@ -244,10 +244,17 @@ def _change_of(parameter: Parameter, entry: object) -> ParameterChange:
             label = parameter.name if key == "value" else f"{parameter.name}.{key}"
             fields[key] = _number(label, fields[key], accepted if key == "value" else "a number")
     try:
-        return msgspec.convert(fields, ParameterChange)
+        change = msgspec.convert(fields, ParameterChange)
+        _check_text(f"{parameter.name}.source", change.source)
+        return change
     except msgspec.ValidationError as error:
         keys = ", ".join(ParameterChange.__struct_fields__)
         raise InputError(f"{parameter.name} = {entry!r}: {_one_line(error)}; accepted keys are {keys}") from None
+
+
+def _check_text(key: str, text: str | None) -> None:
+    if text is not None and not text.replace("\n", "").isprintable():
+        raise InputError(f"{key} = {text!r}: accepted is text without control characters")
 
 
 def parameters_toml(parameters: ParameterSet) -> str:
@@ -355,6 +362,7 @@ def load_parameters(
 
     if file is not None:
         content = _read_user_file(Path(file))
+        _check_text("name", content.name)
         name = content.name or f"{name}+file"
         caches_of = load_preset(content.preset or caches_of).name
         joint = check_joint(content.joint, tuple(known)) if content.joint else joint

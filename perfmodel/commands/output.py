@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from perfmodel.errors import InputError, one_line
@@ -26,9 +27,16 @@ def check_writable(path: str | None) -> None:
     if path in (None, "-"):
         return
     target = Path(str(path))
+    if not str(path).isprintable():
+        raise InputError(f"output {path!r}: accepted is a name that can be printed")
     refuse_special(target)
     if not target.parent.is_dir():
         raise InputError(f"output {path!r}: the folder {str(target.parent)!r} does not exist")
+    try:
+        with TemporaryFile(dir=target.parent):  # which has no name at any time
+            pass
+    except OSError as error:
+        raise InputError(f"output {path!r}: cannot be written ({error.strerror}): accepted is a writable file") from None
 
 
 def write_json(path: str | None, document: bytes) -> None:

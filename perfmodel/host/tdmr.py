@@ -37,13 +37,15 @@ def build_tdmrs(system_ram: Iterable[tuple[int, int]]) -> tuple[Tdmr, ...]:
     Raises
     ------
     InputError
-        More than 64 TDMRs, with which Linux refuses to initialise TDX.
+        No memory above the first 1 MiB, or more than 64 TDMRs, with which Linux refuses to initialise TDX.
     """
     ram = sorted(
         (low, high)
         for start, end in system_ram
         if (low := max(-(-start // _PAGE) * _PAGE, _FIRST_CONVERTIBLE)) < (high := end // _PAGE * _PAGE)
     )
+    if not ram:
+        raise InputError("system_ram: none above 1 MiB: accepted is one range or more that is")
     spans: list[tuple[int, int]] = []
     for start, end in ram:
         base, top = start // GIB * GIB, -(-end // GIB) * GIB

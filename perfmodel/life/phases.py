@@ -1,5 +1,7 @@
 """The phases that a scenario file may chain, and the order in which they can follow each other."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from perfmodel.errors import InputError
@@ -8,6 +10,7 @@ from perfmodel.sizes import parse_size
 
 PAGE_BYTES = 4096
 MAP_GPA_BYTES = 2 << 20
+_RANGE_PAGES = 512
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -27,6 +30,11 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def check(self, memory_bytes: int) -> None:
         """Raise :class:`InputError` where a value cannot be, or does not fit the guest."""
+
+    def check_name(self) -> None:
+        """Raise :class:`InputError` where the name would do more to a terminal than be read."""
+        if not self.name.isprintable():
+            raise InputError(f"name {self.name!r}: accepted is text without control characters")
 
 
 class Build(Phase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="build", tag_field="kind"):
@@ -176,6 +184,21 @@ def check_order(kinds: list[str]) -> None:
             )
         if kind in ("convert", "punch-hole", "teardown") and "boot" not in earlier:
             raise InputError(f"phase[{i}].kind {kind!r}: accepted after a phase 'boot', which maps the memory")
+
+
+def check_prefault(phases: Sequence[AnyPhase], memory_bytes: int) -> None:
+    """Raise :class:`InputError` where a prefaulted 2M leaf would be accepted in part and the rest left to the boot."""
+    image = sum(phase.pages for phase in phases if isinstance(phase, Build))
+    for i, phase in enumerate(phases):
+        if not isinstance(phase, AcceptMismatch) or not phase.prefault:
+            continue
+        end = image + phase.pages
+        partly = end % _RANGE_PAGES and end * PAGE_BYTES < memory_bytes
+        if partly and end // _RANGE_PAGES * _RANGE_PAGES >= image:
+            raise InputError(
+                f"phase[{i}].size {phase.size!r}: with prefault accepted is a size that ends at a multiple of 2 MiB, "
+                f"the image's {image * PAGE_BYTES >> 10} KiB before it"
+            )
 
 
 def _whole(key: str, value: int, low: int, high: int) -> None:

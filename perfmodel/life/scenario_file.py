@@ -8,7 +8,7 @@ import msgspec
 
 from perfmodel.errors import InputError
 from perfmodel.files import read_whole
-from perfmodel.life.phases import KINDS, AnyPhase, check_order
+from perfmodel.life.phases import KINDS, AnyPhase, check_order, check_prefault
 from perfmodel.names import ORDERS
 from perfmodel.scenario import Scenario
 
@@ -102,10 +102,12 @@ def load_story(path: Path) -> Story:
             raise InputError(f"phase: {len(given.phase)} of them: accepted are 1 to {_MOST_PHASES} tables [[phase]]")
         for i, phase in enumerate(given.phase):
             try:
+                phase.check_name()
                 phase.check(scenario.memory_bytes)
             except InputError as error:
                 raise InputError(f"phase[{i}].{error}") from None
         check_order([phase.kind for phase in given.phase])
+        check_prefault(given.phase, scenario.memory_bytes)
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}: {_accepted(str(error))}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, InputError) as error:

@@ -67,6 +67,7 @@ FAULTS = "gfn,level,vcpu,time\n0x3ff,4K,0,0\n0x12,2M,1,77\n0x200,,0,90\n"
 OBSERVATIONS = (
     "id,role,host,operation,page_size,memory,vcpus,inside,covers,knobs,tsc_ghz,quantity,value,unit,error\n"
     "N1,fit,mine,populate,4K,4MiB,2,1,all,dynamic_pamt=true,2.0,time-per-page,12,us,0.1\n"
+    "N4,fit,mine,populate,2M,4MiB,1,0,all,,,time-per-2m,300,us,\n"
     "N2,held-out,mine,convert,4K,8MiB,1,0,host,,2.0,time-per-page,9000,cycles,\n"
     "N3,report,other,touch,2M,4MiB,1,0,all,,,faults,512,count,\n"
 )

@@ -109,10 +109,11 @@ def test_what_is_no_file(kind: str, tmp_path: Path, room: Path, fill_in: Fill) -
     for what, path in _special(tmp_path).items():
         for words in row.calls:
             answer = call_checked(fill_in(words, file=path), room)
-            assert answer.status == 2, (what, words, answer)
+            good = kind == "parameters" and what == "empty"  # which changes none
+            assert answer.status == (0 if good else 2), (what, words, answer)
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", sorted(FILES.keys() - {"recordings"}))
 def test_a_file_too_large_for_memory_is_not_read(kind: str, room: Path, fill_in: Fill) -> None:
     """Sparse, so that it takes no room; what is left of memory is said."""
     with (room / "large").open("wb") as file:

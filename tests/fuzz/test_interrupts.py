@@ -12,7 +12,7 @@ import pytest
 from cli_fuzz import TIMES, call
 from interrupting import check_stopped, read_result, run_and_stop
 
-MOMENTS = 3 * TIMES
+MOMENTS = 2 * TIMES
 LONGEST_SECONDS = 1.2
 OLD = b"what was there before\n"
 

@@ -69,7 +69,7 @@ def test_spoilt_options(name: str, room: Path, fill_in: Fill) -> None:
     @examples(150)
     @given(spoiled_options(command, row.dear))
     def look(words: list[str]) -> None:
-        call_checked([*begin, *words], room, {*TARGETS, "out.json"}, row.failing)
+        call_checked([*begin, *words], room, {*TARGETS, *words, "out.json", "out.svg"}, row.failing)
         for path in room.iterdir():
             path.unlink()
 

@@ -20,7 +20,7 @@ _LONGEST_ERROR = 1000
 def examples(number: int) -> settings:
     """Return Hypothesis settings for ``number`` examples, as fit for calls that take their time."""
     return settings(
-        max_examples=number * TIMES, deadline=None, database=None,
+        max_examples=number * TIMES, deadline=None, database=None, derandomize=TIMES == 1,
         phases=[Phase.generate],  # to shrink takes minutes; what is printed is small enough
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     )  # fmt: skip
