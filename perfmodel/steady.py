@@ -151,7 +151,7 @@ def run_steady(
     side_by_side = min(len(jobs), os.cpu_count() or 1)
     tags = max(sum(g.sets * g.ways for g in hardware.geometry(size).values()) for size in SIZES)
     require_memory(
-        side_by_side * (8 * tags + 9 * (_bytes(scenario.working_set) >> 21) + _STREAM_BYTES),
+        side_by_side * (8 * tags + 3 * (_bytes(scenario.working_set) >> 21) + _STREAM_BYTES),
         f"{side_by_side} simulations side by side", "--hardware with fewer entries, or a smaller --working-set",
     )  # fmt: skip
     tell = _Sum(progress, 2 * scenario.accesses * len(jobs))

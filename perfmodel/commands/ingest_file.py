@@ -95,6 +95,9 @@ def _ingest(kind: str, file: str, given: dict[str, Any]) -> None:
     from perfmodel.ingest.result import describe
     from perfmodel.ingest.rows import observation_rows, observations_csv
 
+    for key, text in (("host", given["host"]), *(("row", name) for name in given["names"])):
+        if not text.isprintable():
+            raise InputError(f"{key} {text!r}: accepted is text without control characters")
     machine = _machine(given)
     if output is None or what in ("observations", "host"):
         reading = _read(kind, file, given, None)

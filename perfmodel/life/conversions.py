@@ -12,7 +12,7 @@ from perfmodel.life.phases import PAGE_BYTES, Convert, Phase, PunchHole
 from perfmodel.sizes import parse_size
 
 _STREAM = 0xC0417
-_REQUEST_BYTES = 120
+_REQUEST_BYTES = 80
 
 
 class Requests(NamedTuple):
@@ -38,9 +38,12 @@ class Requests(NamedTuple):
         return self.first[start:end]
 
 
-def need_of(phase: Phase) -> int:
+def need_of(phase: Phase, guest_pages: int) -> int:
     """Return about how many bytes it takes to draw the requests of ``phase``."""
-    return _REQUEST_BYTES * phase.count if isinstance(phase, Convert | PunchHole) else 0
+    if isinstance(phase, PunchHole):  # drawn without repetition: NumPy may shuffle all places
+        places = guest_pages * PAGE_BYTES // parse_size(phase.size, "size")
+        return max(_REQUEST_BYTES * phase.count, 8 * places if phase.count > places // 50 else 0)
+    return _REQUEST_BYTES * phase.count if isinstance(phase, Convert) else 0
 
 
 def draw_conversions(phase: Convert, layout: GuestLayout, seed: int, number: int) -> Requests:

@@ -138,7 +138,10 @@ def _refuse(path: Path, number: int, raw: bytes, kind: Any, error: Exception) ->
     name = place.strip(".`")
     keys = re.findall(r"[^.\[\]]+", name)
     lacking = re.fullmatch(r"Object (contains unknown|missing required) field `(.*)`", what)
-    value, at = _follow(document, kind, keys)
+    try:
+        value, at = _follow(document, kind, keys)
+    except (LookupError, TypeError, AttributeError):  # `[...]` stands for a dict's value, which has no index
+        value, at = document, None
     if lacking:
         key = lacking[2]
         name = f"{name}.{key}".lstrip(".")

@@ -108,7 +108,8 @@ def test_what_is_no_file(kind: str, tmp_path: Path, room: Path, fill_in: Fill) -
     row: FileRow = FILES[kind]
     for what, path in _special(tmp_path).items():
         for words in row.calls:
-            answer = call_checked(fill_in(words, file=path), room)
+            answer = call_checked(fill_in(words, file=path), room, OUTPUTS)
+            _clear(room)
             good = kind == "parameters" and what == "empty"  # which changes none
             assert answer.status == (0 if good else 2), (what, words, answer)
 

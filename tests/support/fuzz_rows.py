@@ -64,7 +64,7 @@ FILES = {
         ("extents.csv",), "csv", (("compare", *_GUEST, "--backing", "extents", "--extents", "{file}"),), 200),
     "faults": FileRow(
         ("faults.csv",), "csv",
-        (("compare", *_GUEST, "--order", "{file}"), ("run", *_GUEST, "--order", "{file}", "--vcpus", "2")), 150),
+        (("compare", *_GUEST, "--order", "{file}"), ("run", *_GUEST, "--order", "{file}")), 100),
     "observations": FileRow(
         ("observations.csv",), "csv",
         (("validate", "--observations", "{file}"), ("calibrate", "--observations", "{file}", "-o", "{out}.toml"),
