@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel._version import __version__
-from perfmodel.costs import INTERVAL, Ledger, Price, cost_ratio, ledger, price_many
+from perfmodel.costs import Ledger, Price, cost_ratio, ledger, price_many, ratio_of
 from perfmodel.counting import Counted, count_scenario
 from perfmodel.memory import GuestMemory
 from perfmodel.parameters import ParameterSet, load_parameters
@@ -164,13 +164,12 @@ def _ratio_of(done: Outcome, number: int) -> Mapping[str, float]:
     """Return how many times as long a row takes as the first: of the work where one vCPU does it, else of the time."""
     above, below = done.seconds[number], done.seconds[0]
     if above.size and below.size:
-        value = done.rows[number].seconds / done.rows[0].seconds
-        low, high = np.quantile(above / below, INTERVAL).tolist()
-        return {"value": value, "low": min(low, value), "high": max(high, value)}
+        ratio = ratio_of(done.rows[number].seconds / done.rows[0].seconds, above, below)
+        return msgspec.structs.asdict(ratio)
     if not done.ledgers[0].units:  # nothing was mapped, so nothing differs
         return {"value": 1.0, "low": 1.0, "high": 1.0}
     ratio = cost_ratio(done.ledgers[number], done.ledgers[0], done.parameters, seed=done.memory.scenario.seed)
-    return {"value": ratio.value, "low": ratio.low, "high": ratio.high}
+    return msgspec.structs.asdict(ratio)
 
 
 def _head(done: Outcome) -> dict[str, Any]:
