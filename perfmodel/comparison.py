@@ -13,7 +13,7 @@ from perfmodel.costs import Ledger, Price, cost_ratio, ledger, price_many, ratio
 from perfmodel.counting import Counted, count_scenario
 from perfmodel.memory import GuestMemory
 from perfmodel.parameters import ParameterSet, load_parameters
-from perfmodel.result import Comparison, Cost, ParametersId, Ratio, Row, Run, RunRow
+from perfmodel.result import Comparison, Cost, Leaves, ParametersId, Ratio, Row, Run, RunRow
 from perfmodel.scaling.together import Scaling
 from perfmodel.scenario import Scenario
 from perfmodel.workers import Progress
@@ -105,7 +105,7 @@ def execute(
     for number, one in enumerate(counted):
         if progress and scenario.vcpus * scenario.tds > 1:
             progress(number, len(counted))
-        met.append(meet(scenario, one, parameters, threads))
+        met.append(meet(scenario, one.interface, one.leaves, one.counters, parameters, threads))
     if progress and scenario.vcpus * scenario.tds > 1:
         progress(len(counted), len(counted))
     rows = [
@@ -119,22 +119,27 @@ def execute(
 
 
 def meet(
-    scenario: Scenario, counted: Counted, parameters: ParameterSet, threads: int | None = None
+    scenario: Scenario,
+    interface: str,
+    leaves: Leaves,
+    counters: Mapping[str, int],
+    parameters: ParameterSet,
+    threads: int | None = None,
 ) -> tuple[Scaling | None, npt.NDArray[np.float64]]:
     """Simulate the vCPUs of one interface's run, and return the seconds of each sample too.
 
     One vCPU of one TD meets nobody: None, and no samples.
     """
-    if scenario.vcpus * scenario.tds == 1 or not counted.pages.mapped:
+    mapped = leaves.size_4k + 512 * leaves.size_2m
+    if scenario.vcpus * scenario.tds == 1 or not mapped:
         return None, np.zeros(0)
     from perfmodel.scaling.estimate import together
     from perfmodel.scaling.situation import describe, mix_of
 
-    mix = mix_of(scenario, counted.interface, counted.leaves.size_4k, counted.leaves.size_2m)
+    mix = mix_of(scenario, interface, leaves.size_4k, leaves.size_2m)
     return together(
-        lambda sample: describe(scenario, mix, parameters, sample), counted.counters, counted.pages.mapped, parameters,
-        scenario.seed, threads,
-    )  # fmt: skip
+        lambda sample: describe(scenario, mix, parameters, sample), counters, mapped, parameters, scenario.seed, threads
+    )
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""Which priced counters make up each call of the TDX module in a TD's life; each chunk of a MapGPA enters the TD again."""
+"""Which priced counters make up each call of the TDX module in a life; a MapGPA enters the TD once a chunk."""
 
 CALLS = {
     "TDH.VP.ENTER": ("vp_enter", "map_gpa"),
