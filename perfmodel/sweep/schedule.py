@@ -92,7 +92,7 @@ def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]
     waiting = {
         client.submit(_run_one, task, model, key=f"perfmodel-{task.key}", pure=True): task for task in longest_first
     }
-    for future in as_completed(list(waiting)):
+    for future in as_completed(list(waiting), loop=client.loop):
         task = waiting.pop(future)
         error = future.exception() if future.status != "finished" else None
         if isinstance(error, InputError):
@@ -122,7 +122,7 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | No
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters becomes a reason or a result
         if scheduler is not None:
             try:
-                client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_SECONDS))
+                client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False))
             except (OSError, ValueError, TimeoutError) as error:
                 raise InputError(
                     f"scheduler {scheduler!r}: {error}: accepted is the address of a running dask scheduler, such as "
@@ -134,7 +134,7 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | No
                     n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
                     silence_logs=logging.CRITICAL,
                 )  # fmt: skip
-            client = stack.enter_context(Client(stack.enter_context(cluster)))
+            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
         try:
             client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
         except TimeoutError:
