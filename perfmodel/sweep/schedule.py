@@ -78,7 +78,7 @@ def _run_one(task: Task, model: str) -> PointCounts | PointMeeting:
 def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]:
     """Yield outcomes as workers finish them.
 
-    A task whose worker dies is given to another; one on which three workers have died has failed.
+    A task whose worker dies is given to another; one on which four workers have died has failed.
 
     Raises
     ------

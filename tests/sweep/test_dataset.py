@@ -1,21 +1,24 @@
 """Does each point of a sweep say what compare says of it, whatever the grid, the threads and the file in between?"""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from perfmodel import Scenario
 from perfmodel.comparison import compare, run
 from perfmodel.costs import price
 from perfmodel.parameters import load_parameters
-from perfmodel.sweep.dataset import axis_names, labels, ledger_at, numbers, parameters_at
+from perfmodel.schemas import load_schema
+from perfmodel.sweep.dataset import COUNTS, axis_names, labels, ledger_at, numbers, parameters_at
 from perfmodel.sweep.grid import Asked, build_grid
 from perfmodel.sweep.stored import load_sweep, to_netcdf
 from perfmodel.sweep.sweep import sweep
-from perfmodel.sweep.table import rows
+from perfmodel.sweep.table import rows, to_json
 
 GIB = 1 << 30
 
@@ -130,10 +133,21 @@ def test_threads_change_nothing(small_grid, small):
 def test_rows_are_the_points(small):
     found = list(rows(small))
     assert len(found) == small["status"].size
-    assert all(row["status"] == "done" for row in found)
-    one = next(r for r in found if (r["backing"], r["memory"], r["interface"], r["shattered"], r["preset"],
-                                    r["flush_line"]) == ("thp", "2GiB", "pfn", "1", "gnr-6980p", "8"))  # fmt: skip
+    assert all(row.status == "done" for row in found)
+    wanted = {"backing": "thp", "memory": "2GiB", "interface": "pfn", "shattered": "1", "preset": "gnr-6980p",
+              "flush_line": "8"}  # fmt: skip
+    [one] = [row for row in found if wanted.items() <= row.axes.items()]
     at = {"backing": 1, "memory": 1, "interface": 3, "shattered": 1, "preset": 1, "flush_line": 1}
     point = small.isel(at).isel(scenario=0, guest=0, vcpus=0)
-    assert one["seconds"] == point["seconds"].item()
-    assert one["td_exits"] == point["td_exits"].item()
+    assert one.times["seconds"] == point["seconds"].item()
+    assert one.counts["td_exits"] == point["td_exits"].item()
+    assert one.parameters_sha256 == parameters_at(small, **at).sha256
+
+
+def test_json_follows_its_schema():
+    dataset = sweep(build_grid(Asked({"backing": ("thp", "pfnmap"), "memory": (GIB,), "vcpus": (1, 2)})), samples=16)
+    document = json.loads(to_json(dataset))
+    Draft202012Validator.check_schema(load_schema("sweep-1"))
+    Draft202012Validator(load_schema("sweep-1")).validate(document)
+    assert {row["status"] for row in document["rows"]} == {"done", "failed"}
+    assert {name for row in document["rows"] for name in row["counts"]} == set(COUNTS)
