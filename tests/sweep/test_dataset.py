@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from perfmodel import Scenario
 from perfmodel.comparison import compare, run
 from perfmodel.costs import price
+from perfmodel.errors import InputError
 from perfmodel.parameters import load_parameters
 from perfmodel.schemas import load_schema
 from perfmodel.sweep.dataset import COUNTS, axis_names, labels, ledger_at, numbers, parameters_at
@@ -86,6 +87,15 @@ def test_a_guest_that_touches_first(order):
     scenario = {"guest": "touch-first", "order": order, "memory": GIB >> 3}
     dataset = sweep(build_grid(Asked({name: (value,) for name, value in scenario.items()})))
     equals_compare(dataset, {}, Scenario(**scenario), load_parameters())
+
+
+def test_simulated_caches_are_those_of_one_processor():
+    fields = {"memory": GIB >> 3, "memory_model": "simulated", "interfaces": ("page-4k", "pfn")}
+    asked = {"memory": (GIB >> 3,), "memory_model": ("simulated",), "interface": ("page-4k", "pfn")}
+    dataset = sweep(build_grid(Asked({**asked, "preset": ("gnr-6980p",)})))
+    equals_compare(dataset, {}, Scenario(**fields), load_parameters("gnr-6980p"))
+    with pytest.raises(InputError, match="one processor's caches"):
+        build_grid(Asked({**asked, "preset": ("gnr-6980p", "spr-8480p")}))
 
 
 def test_vcpus_that_meet():
