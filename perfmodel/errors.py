@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and how errors are said."""
+"""What can end a command before its time, and how it is said."""
 
 
 class InputError(ValueError):
@@ -10,6 +10,10 @@ class InputError(ValueError):
 
 class ModelError(RuntimeError):
     """The model contradicts itself, for example by a law of conservation: a defect, never the user's doing."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has interrupted long work; the message says what is kept of it."""
 
 
 _LONGEST = 900
