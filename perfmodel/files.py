@@ -58,6 +58,11 @@ def open_csv(path: Path) -> Iterator[TextIO]:
             yield text
 
 
+def lies_within(path: Path, folder: Path) -> bool:
+    """Whether ``path`` lies in ``folder`` or below it, wherever links lead: what an untrusted file may name."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` in one step: a reader sees the old file or the new one, never a part.
 

@@ -1,13 +1,12 @@
 """Scenario files: a guest, what-if knobs and a chain of phases, in TOML."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from perfmodel.errors import InputError
-from perfmodel.files import read_whole
+from perfmodel.files import lies_within, read_whole
 from perfmodel.life.phases import KINDS, AnyPhase, check_order, check_prefault
 from perfmodel.names import ORDERS
 from perfmodel.scenario import Scenario
@@ -165,7 +164,7 @@ def _inside(folder: Path, key: str, value: object) -> Path:
     """Return the file that ``value`` names: beside the scenario file or below, wherever links lead."""
     if isinstance(value, str) and "\0" not in value:
         path = folder / value
-        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        if lies_within(path, folder):
             return path
     names = f"{', '.join(ORDERS)}, or " if key == "order" else ""
     raise InputError(f"guest.{key} {value!r}: accepted is {names}a file in the scenario file's folder or below it")

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from perfmodel.errors import InputError
+from perfmodel.files import lies_within, read_whole
 from perfmodel.life.scenario_file import Story, load_story
-from perfmodel.names import INTERFACES
+from perfmodel.names import INTERFACES, ORDERS
 from perfmodel.parameters import DEFAULT_PRESET, ParameterSet, load_parameters
 from perfmodel.scenario import Scenario
 from perfmodel.sweep.axes import ALWAYS, POPULATE, Axis, build_axis, check_name, parameter_names, read_values
@@ -71,7 +72,7 @@ def read_grid(path: Path) -> Asked:
     """
     accepted = f"accepted is a TOML file with schema {SCHEMA!r}, title and [grid]"
     try:
-        given = msgspec.toml.decode(path.read_bytes(), type=_File)
+        given = msgspec.toml.decode(read_whole(path), type=_File)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: {accepted}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -93,7 +94,7 @@ def _asked(grid: dict[str, Any], title: str, folder: Path) -> Asked:
     }
     if "order" in values:
         values["order"] = tuple(
-            str(_beside(folder, "order", Path(one))) if one.endswith(".csv") else one for one in values["order"]
+            one if one in ORDERS else str(_beside(folder, "order", Path(one))) for one in values["order"]
         )
     params, overrides = fixed.pop("params", None), fixed.pop("set", [])
     calibrated = not fixed.pop("uncalibrated", False)
@@ -132,8 +133,7 @@ class _Fixed(msgspec.Struct, frozen=True):
 
 def _beside(folder: Path, name: str, path: Path) -> Path:
     """Return where a file lies that a grid file names: in its folder or below."""
-    whole = (folder / path).resolve()
-    if not whole.is_relative_to(folder.resolve()):
+    if not lies_within(folder / path, folder):
         raise InputError(f"{name} {str(path)!r}: accepted is a file in the folder of the grid file or below")
     return folder / path
 
@@ -278,7 +278,7 @@ def _read_files(scenario: Scenario, read: dict[Path, bytes]) -> dict[Path, bytes
     for name, path in named_files(scenario).items():
         if path not in read:
             try:
-                read[path] = path.read_bytes()
+                read[path] = read_whole(path)
             except OSError as error:
                 raise InputError(f"{name} {str(path)!r}: {error.strerror}: accepted is a file") from None
     return read

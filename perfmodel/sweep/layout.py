@@ -1,6 +1,7 @@
 """What a sweep's result is about, without any count or price: its axes, points and parameter sets."""
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from perfmodel.sweep.grid import Grid
 from perfmodel.sweep.point import meets
 
 SCHEMA = "perfmodel/sweep/1"
+_KEY = re.compile(r"[0-9a-f]*")  # the name of a file
 
 
 class PlannedPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +93,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
             and set(self.set_axes) < set(names)
             and len(self.points) == math.prod(self.point_shape)
+            and all(_KEY.fullmatch(point.key) for point in self.points)
             and len(self.sets) == math.prod(self.set_shape) > 0
         )
         if not whole:

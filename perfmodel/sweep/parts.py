@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from perfmodel.errors import InputError
-from perfmodel.files import write_whole
+from perfmodel.files import read_whole, write_whole
 from perfmodel.sweep.layout import Layout
 from perfmodel.sweep.point import PointCounts, PointMeeting
 
@@ -68,7 +68,7 @@ class Parts:
 
     def _read(self, kind: str, key: str, of: type[_Part]) -> _Part | None:
         try:
-            document = self._held[f"{kind}/{key}"] if self.folder is None else self._path(kind, key).read_bytes()
+            document = self._held[f"{kind}/{key}"] if self.folder is None else read_whole(self._path(kind, key))
         except (KeyError, FileNotFoundError):
             return None
         try:
@@ -91,7 +91,7 @@ def read_layout(folder: Path) -> Layout:
     """
     path = folder / LAYOUT_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Layout).checked()
+        return msgspec.json.decode(read_whole(path), type=Layout).checked()
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}: accepted is a folder that 'perfmodel sweep --parts' wrote"

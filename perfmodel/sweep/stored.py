@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from perfmodel.errors import InputError
+from perfmodel.files import read_whole
 from perfmodel.sweep.dataset import COUNTS, assemble, layout_of
 from perfmodel.sweep.layout import SCHEMA
 from perfmodel.sweep.parts import Parts, read_layout
@@ -38,7 +39,7 @@ def load_sweep(path: Path) -> "xr.Dataset":
     import xarray as xr
 
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(read_whole(path))
         _refuse_links(content)
         dataset = xr.open_dataset(content, engine="h5netcdf", decode_times=False, decode_timedelta=False).load()
         _restore_lists(dataset)

@@ -62,6 +62,21 @@ flush_line = 12
 seam_transition = { value = 900, low = 500, high = 2000, distribution = "loguniform", source = "mine" }
 """
 
+GRID = """schema = "perfmodel/grid/1"
+title = "shattered"
+
+[grid]
+memory = ["4MiB", "8MiB"]
+interface = ["page-4k", "pfn"]
+shattered = [0, 0.5]
+order = ["sequential", "faults.csv"]
+flush_line = [5, 9.5]
+preset = ["spr-8480p", "own.toml"]
+block_shares = { 10 = 0.5, 0 = 0.5 }
+backing = "order0"
+set = ["core_ghz=3"]
+"""
+
 EXTENTS = "gfn,pfn,pages,folio_order,has_struct_page\n0,0x100000,512,9,1\n512,0x100a00,512,0,1\n"
 FAULTS = "gfn,level,vcpu,time\n0x3ff,4K,0,0\n0x12,2M,1,77\n0x200,,0,90\n"
 OBSERVATIONS = (
@@ -100,7 +115,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Mapping[str
         assert answer.status == 0, answer
 
     texts = {
-        "life.toml": LIFE, "own.toml": OWN, "extents.csv": EXTENTS, "faults.csv": FAULTS,
+        "life.toml": LIFE, "grid.toml": GRID, "own.toml": OWN, "extents.csv": EXTENTS, "faults.csv": FAULTS,
         "observations.csv": OBSERVATIONS,
     }  # fmt: skip
     for name, text in texts.items():

@@ -1,12 +1,13 @@
 """Spoilt options of every command, found by asking the command line itself."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 from cli_fuzz import call_checked, examples
-from fuzz_rows import COMMANDS
+from fuzz_rows import COMMANDS, CommandRow
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import LONG, WORDS, scalars
@@ -20,7 +21,7 @@ ACCEPTED = sorted({*names.INTERFACES, *names.BACKINGS, *names.GUESTS, *names.ORD
 DEAR = {str(1 << 31), str((1 << 63) - 1), str(10**18), "4096", "64TiB", "128T", "2PiB", "65536", str(1 << 32), "1e9"}
 TARGETS = ("-", "", ".", "missing/x", "x" * 300 + ".svg", "\x1b[31m.svg", "two\nlines.svg", "é.svg",
            "out.svg", "out", "/dev/null", "/dev/null.svg", "/proc/out.svg")  # fmt: skip
-OUTPUT_OPTIONS = {"output", "json_path", "toml_path"}
+OUTPUT_OPTIONS = {"output", "json_path", "toml_path", "parts_path"}
 
 Fill = Callable[..., list[str]]
 
@@ -41,17 +42,17 @@ def test_every_command_has_a_row() -> None:
 
 
 @st.composite
-def spoiled_options(draw: st.DrawFn, command: click.Command, dear: tuple[str, ...]) -> list[str]:
+def spoiled_options(draw: st.DrawFn, command: click.Command, row: CommandRow) -> list[str]:
     """Return words with one to three options of ``command`` and values for them."""
     words = []
     for _ in range(draw(st.integers(1, 3))):
-        option = draw(st.sampled_from(command.params))
+        option = draw(st.sampled_from([one for one in command.params if one.name not in row.left_out]))
         name = str(option.name)
         value = draw(st.one_of(st.sampled_from(WORDS), st.sampled_from(ACCEPTED), scalars.map(str)))
         value = value.replace("\0", "")  # no argument can hold one
         if name in OUTPUT_OPTIONS:
             value = draw(st.sampled_from(TARGETS))
-        elif name in dear and (value in DEAR or value.isdecimal()):
+        elif name in row.dear and (value in DEAR or value.isdecimal()):
             value = LONG
         if not isinstance(option, click.Option):
             words.append(value)
@@ -68,11 +69,11 @@ def test_spoilt_options(name: str, room: Path, fill_in: Fill) -> None:
     begin = name.split() + fill_in(row.words)
 
     @examples(150)
-    @given(spoiled_options(command, row.dear))
+    @given(spoiled_options(command, row))
     def look(words: list[str]) -> None:
-        call_checked([*begin, *words], room, {*TARGETS, *words, "out.json", "out.svg"}, row.failing)
+        call_checked([*begin, *words], room, {*TARGETS, *words, "out.json", "out.svg", "out.parts"}, row.failing)
         for path in room.iterdir():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     look()
 

@@ -7,10 +7,15 @@ from typing import NamedTuple
 
 
 class CommandRow(NamedTuple):
-    """A quick call, to which options are added; ``dear`` options take long where a number is large and accepted."""
+    """A quick call, to which options are added.
+
+    ``dear`` options take long where a number is large and accepted; those that are ``left_out`` start processes or
+    connections.
+    """
 
     words: tuple[str, ...] = ()
     dear: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     failing: bool = False
 
 
@@ -22,6 +27,8 @@ COMMANDS = {
     "run": CommandRow(_GUEST, _RUN_DEAR),
     "scale": CommandRow((*_GUEST, "--counts", "1,2", "--samples", "0"), _RUN_DEAR),
     "steady": CommandRow(("--memory", "4M", "--accesses", "1000"), ("accesses",)),
+    "sweep": CommandRow(
+        ("--axis", "memory=4M", "--axis", "interface=pfn", "--samples", "8"), _RUN_DEAR, ("workers", "scheduler"), True),
     "params": CommandRow(),
     "plot": CommandRow(("{compare.json}", "-o", "{out}.svg")),
     "calibrate": CommandRow(),
@@ -53,6 +60,9 @@ FILES = {
         (("params", "--params", "{file}", "--sources"), ("params", "--params", "{file}", "--toml", "{out}.toml"),
          ("compare", *_GUEST, "--params", "{file}"),
          ("steady", "--memory", "4M", "--accesses", "1000", "--params", "{file}")), 300),
+    "grid": FileRow(
+        ("grid.toml",), "toml",
+        (("sweep", "{file}", "--samples", "8"), ("sweep", "{file}", "--samples", "8", "--json", "-")), 100, failing=True),
     "host": FileRow(
         ("host.json",), "json",
         (("compare", *_GUEST, "--backing", "host", "--host", "{file}"),
