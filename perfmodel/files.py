@@ -31,7 +31,7 @@ def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
         raise OSError(errno.EINVAL, str(error), str(path)) from None
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "is a folder, pipe or device and no regular file", str(path))
-    return path.open("rb", buffering)  # type: ignore[return-value]
+    return path.open("rb", buffering)
 
 
 def read_whole(path: Path) -> bytes:
@@ -107,4 +107,4 @@ def refuse_special(path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({reason}); a writable path is needed") from None
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
-        raise InputError(f"output {str(path)!r} is {what}: accepted is a file, or - for stdout where that is offered")
+        raise InputError(f"output {str(path)!r} is {what} and cannot be written: accepted is a file")

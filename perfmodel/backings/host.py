@@ -7,11 +7,11 @@ import numpy as np
 from perfmodel.backings.contract import RANGE_PAGES, RegionBacking
 from perfmodel.backings.extents import ExtentMap, Pages, starts_of_runs
 from perfmodel.errors import InputError
-from perfmodel.memory_need import require_memory
 from perfmodel.host.freelists import UNUSED_ZONES, FreeLists, host_zones
 from perfmodel.host.model import MAX_PFN, Host
 from perfmodel.host.tdmr import MAX_TDMRS, Tdmr, build_tdmrs
 from perfmodel.layout import GuestLayout
+from perfmodel.memory_need import require_memory
 
 THP_ORDER = 9
 _GIB_PAGES = 1 << 18

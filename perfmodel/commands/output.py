@@ -36,7 +36,9 @@ def check_writable(path: str | None) -> None:
         with TemporaryFile(dir=target.parent):  # which has no name at any time
             pass
     except OSError as error:
-        raise InputError(f"output {path!r}: cannot be written ({error.strerror}): accepted is a writable file") from None
+        raise InputError(
+            f"output {path!r}: cannot be written ({error.strerror}): accepted is a writable file"
+        ) from None
 
 
 def write_json(path: str | None, document: bytes) -> None:

@@ -128,7 +128,9 @@ def _open(path: str) -> IO[bytes]:
     try:
         return open_regular(Path(path))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): accepted is a text file, or - for a pipe") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}): accepted is a text file, or - for a pipe"
+        ) from None
 
 
 def _check(path: str, head: bytes) -> None:

@@ -67,7 +67,11 @@ class Plan(NamedTuple):
     def of(cls, story: Story) -> "Plan":
         """Resolve the scenario and draw."""
         memory = GuestMemory.build(story.scenario)
-        require_memory(sum(need_of(phase, memory.layout.pages) for phase in story.phases), "the requests of its phases", "smaller counts")
+        require_memory(
+            sum(need_of(phase, memory.layout.pages) for phase in story.phases),
+            "the requests of its phases",
+            "smaller counts",
+        )
         seed = memory.scenario.seed
         requests = [
             draw_conversions(phase, memory.layout, seed, number) if isinstance(phase, Convert)

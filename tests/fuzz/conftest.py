@@ -131,7 +131,9 @@ def seeds(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Mapping[str
     made(*scale, str(folder / "changes.json"), "--workload", "convert", "--workload", "teardown")
     made("validate", "--json", str(folder / "validate.json"))
     made("sensitivity", "--json", str(folder / "sensitivity.json"))
-    made("ingest", "host", "--proc", str(folder / "proc"), "--sys", str(folder / "proc"), "-o", str(folder / "host.json"))
+    made(
+        "ingest", "host", "--proc", str(folder / "proc"), "--sys", str(folder / "proc"), "-o", str(folder / "host.json")
+    )
     samples = shared / "facts" / "samples"
     for name, source in (
         ("lscpu.txt", samples / "host" / "lscpu.txt"),

@@ -99,7 +99,7 @@ def _special(folder: Path) -> dict[str, Path]:
         "device": Path("/dev/null"), "loop": folder / "loop", "linked fifo": folder / "to-fifo",
         "closed": folder / "closed", "empty": folder / "empty", "BOM": folder / "bom", "zeros": folder / "zeros",
         "name of two lines": folder / "new\nline \x1b[31m", "long name": folder / ("x" * 300),
-        "below a file": folder / "empty" / "x", "no name": Path(""),
+        "below a file": folder / "empty" / "x", "no name": Path(),
     }  # fmt: skip
 
 

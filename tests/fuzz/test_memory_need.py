@@ -139,7 +139,9 @@ def _measure(source: str) -> tuple[int, int]:
     return need, taken
 
 
-@pytest.mark.parametrize("case", [*(c for c in CASES if c != "visits in order"), "linux-lazy", "prefault", "touch-first"])
+@pytest.mark.parametrize(
+    "case", [*(c for c in CASES if c != "visits in order"), "linux-lazy", "prefault", "touch-first"]
+)
 def test_need_is_foretold(case: str) -> None:
     """Within a factor of about 1.5 of what a process takes at its peak."""
     need, taken = _measure(CASES.get(case) or CASES["visits in order"].replace("GUEST", case))

@@ -32,7 +32,7 @@ def _commands() -> dict[str, click.Command]:
     for name, command in cli.commands.items():
         found[name] = command
         if isinstance(command, click.Group):
-            found[name] = command.commands["auto"] if "auto" in command.commands else command
+            found[name] = command.commands.get("auto", command)
             found |= {f"{name} {sub}": one for sub, one in command.commands.items() if sub == "host"}
     return found
 

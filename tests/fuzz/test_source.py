@@ -48,7 +48,9 @@ def test_no_code_comes_from_data(path: Path) -> None:
 
 
 def test_what_is_forbidden_is_found() -> None:
-    source = "import pickle\nfrom subprocess import run\nrun('x', shell=True)\nnp.load('x', allow_pickle=True)\neval('x')\n"
+    source = (
+        "import pickle\nfrom subprocess import run\nrun('x', shell=True)\nnp.load('x', allow_pickle=True)\neval('x')\n"
+    )
     assert [what for _, what in _found(ast.parse(source))] == [
         "pickle", "subprocess", "shell=True", "np.load", "allow_pickle=True", "eval",
     ]  # fmt: skip

@@ -28,7 +28,8 @@ COMMANDS = {
     "scale": CommandRow((*_GUEST, "--counts", "1,2", "--samples", "0"), _RUN_DEAR),
     "steady": CommandRow(("--memory", "4M", "--accesses", "1000"), ("accesses",)),
     "sweep": CommandRow(
-        ("--axis", "memory=4M", "--axis", "interface=pfn", "--samples", "8"), _RUN_DEAR, ("workers", "scheduler"), True),
+        ("--axis", "memory=4M", "--axis", "interface=pfn", "--samples", "8"), _RUN_DEAR, ("workers", "scheduler"), True
+    ),
     "params": CommandRow(),
     "plot": CommandRow(("{compare.json}", "-o", "{out}.svg")),
     "calibrate": CommandRow(),
@@ -54,36 +55,79 @@ class FileRow(NamedTuple):
 
 FILES = {
     "scenario": FileRow(
-        ("life.toml",), "toml", (("run", "{file}"), ("run", "{file}", "--what-if", "--json", "{out}.json")), 300),
+        ("life.toml",), "toml", (("run", "{file}"), ("run", "{file}", "--what-if", "--json", "{out}.json")), 300
+    ),
     "parameters": FileRow(
-        ("params.toml", "own.toml"), "toml",
-        (("params", "--params", "{file}", "--sources"), ("params", "--params", "{file}", "--toml", "{out}.toml"),
-         ("compare", *_GUEST, "--params", "{file}"),
-         ("steady", "--memory", "4M", "--accesses", "1000", "--params", "{file}")), 300),
+        ("params.toml", "own.toml"),
+        "toml",
+        (
+            ("params", "--params", "{file}", "--sources"),
+            ("params", "--params", "{file}", "--toml", "{out}.toml"),
+            ("compare", *_GUEST, "--params", "{file}"),
+            ("steady", "--memory", "4M", "--accesses", "1000", "--params", "{file}"),
+        ),
+        300,
+    ),
     "grid": FileRow(
-        ("grid.toml",), "toml",
-        (("sweep", "{file}", "--samples", "8"), ("sweep", "{file}", "--samples", "8", "--json", "-")), 100, failing=True),
+        ("grid.toml",),
+        "toml",
+        (("sweep", "{file}", "--samples", "8"), ("sweep", "{file}", "--samples", "8", "--json", "-")),
+        100,
+        failing=True,
+    ),
     "host": FileRow(
-        ("host.json",), "json",
-        (("compare", *_GUEST, "--backing", "host", "--host", "{file}"),
-         ("run", "--memory", "300M", "--interface", "pfn", "--backing", "host", "--scale-host", "--max-folio-order",
-          "0", "--host", "{file}"),
-         ("compare", *_GUEST, "--backing", "extents", "--extents", "{extents.csv}", "--host", "{file}"),
-         ("ingest", "lscpu", "{lscpu.txt}", "--what", "host", "--base", "{file}", "-o", "{out}.json")), 300),
+        ("host.json",),
+        "json",
+        (
+            ("compare", *_GUEST, "--backing", "host", "--host", "{file}"),
+            (
+                "run",
+                "--memory",
+                "300M",
+                "--interface",
+                "pfn",
+                "--backing",
+                "host",
+                "--scale-host",
+                "--max-folio-order",
+                "0",
+                "--host",
+                "{file}",
+            ),
+            ("compare", *_GUEST, "--backing", "extents", "--extents", "{extents.csv}", "--host", "{file}"),
+            ("ingest", "lscpu", "{lscpu.txt}", "--what", "host", "--base", "{file}", "-o", "{out}.json"),
+        ),
+        300,
+    ),
     "extents": FileRow(
-        ("extents.csv",), "csv", (("compare", *_GUEST, "--backing", "extents", "--extents", "{file}"),), 200),
+        ("extents.csv",), "csv", (("compare", *_GUEST, "--backing", "extents", "--extents", "{file}"),), 200
+    ),
     "faults": FileRow(
-        ("faults.csv",), "csv",
-        (("compare", *_GUEST, "--order", "{file}"), ("run", *_GUEST, "--order", "{file}")), 100),
+        ("faults.csv",), "csv", (("compare", *_GUEST, "--order", "{file}"), ("run", *_GUEST, "--order", "{file}")), 100
+    ),
     "observations": FileRow(
-        ("observations.csv",), "csv",
-        (("validate", "--observations", "{file}"), ("calibrate", "--observations", "{file}", "-o", "{out}.toml"),
-         ("calibrate", "--only", "--free", "flush_line", "--observations", "{file}", "--json", "-")), 200, failing=True),
+        ("observations.csv",),
+        "csv",
+        (
+            ("validate", "--observations", "{file}"),
+            ("calibrate", "--observations", "{file}", "-o", "{out}.toml"),
+            ("calibrate", "--only", "--free", "flush_line", "--observations", "{file}", "--json", "-"),
+        ),
+        200,
+        failing=True,
+    ),
     "results": FileRow(
-        ("compare.json", "scale.json", "changes.json", "validate.json", "sensitivity.json"), "json",
-        (("plot", "{file}", "-o", "{out}.svg"),), 100),
+        ("compare.json", "scale.json", "changes.json", "validate.json", "sensitivity.json"),
+        "json",
+        (("plot", "{file}", "-o", "{out}.svg"),),
+        100,
+    ),
     "recordings": FileRow(
-        ("small.jsonl.gz",), "recording",
-        (("conform", "{file}"), ("conform", "{file}", "--json", "-", "--by-status")), 300, failing=True),
+        ("small.jsonl.gz",),
+        "recording",
+        (("conform", "{file}"), ("conform", "{file}", "--json", "-", "--by-status")),
+        300,
+        failing=True,
+    ),
 }
 """By kind. Traces are not here: their seeds are the samples, each read as every kind of trace."""

@@ -22,7 +22,9 @@ def run_and_stop(
     """Run ``perfmodel`` in ``folder`` and send ``sent`` so long after it has begun to work, if it still runs then."""
     command = [sys.executable, "-m", "perfmodel", *words]
     here = os.environ | {"PYTHONPATH": str(Path(perfmodel.__file__).parents[1])}
-    with subprocess.Popen(command, cwd=folder, env=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         while process.poll() is None and BEGUN not in _maps(process.pid):
             time.sleep(0.002)
         time.sleep(after_seconds)
