@@ -12,6 +12,7 @@ from kernels.keyhole_populate import ESTIMATED
 from perfmodel.life.pricing import inside_vcpus, kick_counters
 from perfmodel.memory import GuestMemory
 from perfmodel.memory_model import LinesFound, lines_found, stretch_count
+from perfmodel.memory_need import require_memory
 from perfmodel.platform import static_pamt_bytes
 from perfmodel.policies import POLICIES
 from perfmodel.policies.contract import Policy
@@ -19,6 +20,7 @@ from perfmodel.populate import Tally, populate_guest
 from perfmodel.refusals import CAUSES
 from perfmodel.result import Leaves, Pages
 from perfmodel.scenario import Scenario, able_interfaces
+from perfmodel.stretches import need_of
 from perfmodel.walk_hardware import load_walk_hardware
 from perfmodel.workers import Progress, thread_count
 
@@ -112,6 +114,7 @@ def _populate(
     """Populate, and with the memory model "simulated" look for the lines; stretches of that count as regions."""
     if memory.scenario.memory_model == "constant":
         return populate_guest(memory, policies, threads, progress, every_region), []
+    require_memory(need_of(memory, policies), "the guest's visits in order", "less --memory or --keyholes periodic")
     regions = sum(1 for _ in memory.layout.regions())
     stretches = stretch_count(memory, policies)
     in_all = regions + stretches

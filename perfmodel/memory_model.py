@@ -20,10 +20,9 @@ from kernels.populate import PAGES_PER_RANGE
 from perfmodel.backings.contract import BLOCK_PAGES
 from perfmodel.errors import ModelError
 from perfmodel.memory import GuestMemory
-from perfmodel.memory_need import require_memory
 from perfmodel.policies.contract import Policy
 from perfmodel.populate import NO_REGION, Tally
-from perfmodel.stretches import Stretch, is_whole, need_of, region_stretches, sampled_stretches, whole_stretches
+from perfmodel.stretches import Stretch, is_whole, region_stretches, sampled_stretches, whole_stretches
 from perfmodel.visits import Ints, Touches
 from perfmodel.walk_hardware import Geometry, WalkHardware
 from perfmodel.workers import thread_pool
@@ -177,7 +176,6 @@ def lines_found(
     """
     levels = cache_geometry(hardware, memory.scenario.vcpus)
     whole = is_whole(memory)
-    require_memory(need_of(memory, policies), "the guest's visits in order", "less --memory or --keyholes periodic")
     if whole:
         stretches = list(whole_stretches(memory, policies))
     else:

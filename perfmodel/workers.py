@@ -31,7 +31,7 @@ SomeRunner = TypeVar("SomeRunner", bound=Runner)
 
 
 def thread_count(memory: GuestMemory, threads: int | None) -> int:
-    """Return how many threads to use: those asked for, or one a core, as far as half the free memory holds their tables.
+    """Return how many threads to use: those asked for, or one a core; half the free memory has to hold their tables.
 
     Raises
     ------

@@ -24,6 +24,10 @@ _ENDS = {"": "_total", "_low": "_low", "_high": "_high"}
 _GIB_PAGES = 1 << 18
 _BLOCK = 256
 """Ledgers that are priced together: their samples take 8 MiB."""
+_SAMPLE_BYTES = 2000
+"""In memory for each sample of all prices, while it is drawn."""
+_CELL_BYTES = 1000
+"""In memory for each point and parameter set."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Priced:
     times: dict[str, Floats]
     by_stage: Floats
     by_phase: Floats
+
+
+def need_of(layout: Layout, threads: int | None) -> int:
+    """Return about how many bytes pricing takes: samples on each thread, and the times of all cells."""
+    together = min(_BLOCK, len(layout.points))
+    samples_bytes = layout.samples * (_SAMPLE_BYTES + 16 * together)
+    cells = len(layout.points) * len(layout.sets)
+    return min(threads or len(os.sched_getaffinity(0)), cells) * samples_bytes + _CELL_BYTES * cells
 
 
 def price_points(

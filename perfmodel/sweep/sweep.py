@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from perfmodel.memory_need import require_memory
 from perfmodel.sweep.dataset import assemble
 from perfmodel.sweep.grid import Grid
 from perfmodel.sweep.layout import Layout, lay_out
 from perfmodel.sweep.parts import Parts
 from perfmodel.sweep.point import meeting_key, meets
+from perfmodel.sweep.pricing import need_of
 from perfmodel.sweep.schedule import Outcome, Task, run_on_cluster, run_serially
 from perfmodel.workers import Progress
 
@@ -72,6 +74,9 @@ def sweep(
     """
     parts, tally = parts or Parts(), tally or Tally()
     layout = lay_out(grid, samples)
+    require_memory(
+        need_of(layout, threads), f"{samples:,} samples of each price and point", "fewer --samples or --threads"
+    )
     parts.keep_layout(layout)
 
     def run(tasks: Sequence[Task]) -> Iterator[Outcome]:

@@ -116,6 +116,17 @@ before = peak()
 need = run("48GiB" if "GUEST" != "touch-first" else "4GiB", "GUEST")
 print(need, peak() - before)
 """,
+    "samples": """
+from perfmodel.sweep.grid import Asked, build_grid
+from perfmodel.sweep.layout import lay_out
+from perfmodel.sweep.pricing import need_of
+from perfmodel.sweep.sweep import sweep
+grid = build_grid(Asked({"memory": (4 << 20, 8 << 20)}))
+sweep(grid, samples=8, threads=1)
+before = peak()
+sweep(grid, samples=1 << 17, threads=1)
+print(need_of(lay_out(grid, 1 << 17), 1), peak() - before)
+""",
     "walks": """
 from perfmodel import steady
 from perfmodel.walk_hardware import load_walk_hardware
@@ -171,6 +182,7 @@ REFUSED = {
     "walks": (
         ("steady", "--hardware", f"l1d={12 << 20}", "--hardware", f"l2={16 << 20}", "--hardware", f"l3={15 << 20}"),
         "simulations side by side"),
+    "samples": (("sweep", "--axis", "memory=4M", "--samples", f"{1 << 20}"), "samples of each price and point"),
     "bomb": (("conform", "bomb.gz"), "the content of bomb.gz"),
     "platform": (("conform", "vast.gz"), "PAMT of the platform's TDMRs"),
 }  # fmt: skip
