@@ -17,9 +17,9 @@ from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import ScalePoint
 from perfmodel.show import format_time
 from perfmodel.sizes import format_size
-from plots.interfaces import INTERVAL_LABEL
-from plots.scaling import add_title, spread_out, vcpu_axis
-from plots.style import FAINT, INTERFACE_LOOKS, source_line, style
+from plots.scaling import describe_scale, made_by, spread_out, vcpu_axis
+from plots.stacks import INTERVAL_LABEL
+from plots.style import FAINT, INTERFACE_LOOKS, add_title, source_line, style
 
 TITLES = {
     "convert": "Conversion to shared, 2 MiB a MapGPA",
@@ -78,8 +78,9 @@ def plot_changes(result: ScaleResult) -> Figure:
             axes.set_title(TITLES[workload], fontweight="bold")
         _dress(panels)
         _add_legend(figure, curves)
-        add_title(figure, result, f"Changing mappings of a {format_size(result.scenario['memory_bytes'])} TD guest")
-        source_line(figure, result)
+        size = format_size(result.scenario["memory_bytes"])
+        add_title(figure, f"Changing mappings of a {size} TD guest", *describe_scale(result))
+        source_line(figure, *made_by(result))
     return figure
 
 

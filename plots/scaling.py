@@ -19,8 +19,20 @@ from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import Limit, ScalePoint
 from perfmodel.show import format_number, format_time
 from perfmodel.sizes import format_size
-from plots.interfaces import INTERVAL_LABEL, describe
-from plots.style import FAINT, INK, INTERFACE_LOOKS, LineLook, Look, source_line, style
+from plots.interfaces import describe
+from plots.stacks import INTERVAL_LABEL
+from plots.style import (
+    FAINT,
+    INK,
+    INTERFACE_LOOKS,
+    LineLook,
+    Look,
+    add_title,
+    module_of,
+    priced_by,
+    source_line,
+    style,
+)
 
 IDEAL_LABEL = "ideal: one vCPU alone, times their number"
 BOUND_LABEL = "bound of a resource at the central values, named above"
@@ -99,8 +111,8 @@ def plot_scaling(result: ScaleResult) -> Figure:
             _draw_parts(figure.add_subplot(below[number]), curve, name_of(curve, curves))
         _add_legends(figure, throughput, curves)
         size = format_size(result.scenario["memory_bytes"])
-        add_title(figure, result, f"Populating a {size} TD guest with many vCPUs")
-        source_line(figure, result)
+        add_title(figure, f"Populating a {size} TD guest with many vCPUs", *describe_scale(result))
+        source_line(figure, *made_by(result))
     return figure
 
 
@@ -292,7 +304,7 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     below = [0.0] * len(parts)
     for part, look in PART_LOOKS.items():
         shares = [100 * one[part] / total for one, total in zip(parts, totals, strict=True)]
-        bars = axes.bar(range(len(parts)), shares, _BAR_WIDTH, below, label=part, **_paint(look))
+        bars = axes.bar(range(len(parts)), shares, _BAR_WIDTH, below, label=part, **look.of_bar())
         for bar in bars:
             if bar.get_height() >= _NAMED_SHARE:
                 axes.annotate(
@@ -311,10 +323,6 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     axes.set_ylim(0, 100.4)
     axes.grid(visible=False, axis="x")
     axes.grid(visible=True, axis="y")
-
-
-def _paint(look: Look) -> dict[str, Any]:
-    return {"facecolor": look.colour, "hatch": look.hatch or None, "edgecolor": INK, "linewidth": 0.4}
 
 
 def _leaves(curve: Curve) -> str:
@@ -347,23 +355,19 @@ def _add_legends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
         handlelength=3.2, borderaxespad=0,
     )  # fmt: skip
     figure.legend(
-        handles=[Patch(label=name, **_paint(look)) for name, look in PART_LOOKS.items()], loc="upper left",
+        handles=[Patch(label=name, **look.of_bar()) for name, look in PART_LOOKS.items()], loc="upper left",
         bbox_to_anchor=(_LEFT - 0.01, 0.085), ncols=len(PARTS), fontsize=8.5, handlelength=2.6, handleheight=1.1,
         borderaxespad=0,
     )  # fmt: skip
 
 
-def add_title(figure: Figure, result: ScaleResult, title: str) -> None:
-    """Write the title, and below it what was run."""
-    height = figure.get_figheight()
-    figure.suptitle(title, x=0.012, y=1 - 0.12 / height, ha="left", va="top", fontsize=13, fontweight="bold")
-    figure.text(
-        0.012, 1 - 0.42 / height, describe_scale(result), va="top", fontsize=9.5, linespacing=1.3, gid="scenario"
-    )
+def made_by(result: ScaleResult) -> tuple[str, ...]:
+    """Return what the source line of a figure of ``result`` says."""
+    return priced_by(result.version, result.parameters), f"seed {result.seed}", module_of(result.scenario)
 
 
-def describe_scale(result: ScaleResult) -> str:
-    """Return what was run, beyond the size of the guest; a second line says what is not the default of ``scale``."""
+def describe_scale(result: ScaleResult) -> tuple[str, str]:
+    """Return what was run, beyond the size of the guest; the second line says what is not the default of ``scale``."""
     scenario, options = result.scenario, result.options
     said = {
         f"{scenario['tds']} TDs": scenario["tds"] > 1,
@@ -375,6 +379,4 @@ def describe_scale(result: ScaleResult) -> str:
         "removed pages reset": options["reset_pages"],
         "memory model simulated": scenario["memory_model"] == "simulated",
     }
-    return "\n".join(
-        line for line in (describe(scenario), "; ".join(text for text, is_so in said.items() if is_so)) if line
-    )
+    return describe(scenario), "; ".join(text for text, is_so in said.items() if is_so)
