@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import Limit, ScalePoint
 from perfmodel.show import format_number, format_time
 from perfmodel.sizes import format_size
+from plots.axes import plain_log_ticks, spread_out, vcpu_axis
 from plots.interfaces import describe
 from plots.stacks import INTERVAL_LABEL
 from plots.style import (
@@ -196,9 +196,7 @@ def _draw_throughput(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.grid(axis="y")
     axes.set_title("Throughput", fontweight="bold")
     axes.set_ylabel("throughput of all TDs together, GiB/s")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.12g}"))
+    plain_log_ticks(axes.yaxis)
 
 
 def _draw_curve(axes: Axes, curve: Curve, name: str, counts: Sequence[int]) -> None:
@@ -271,33 +269,6 @@ def _name_bound(bound: Bound, curves: Sequence[Curve]) -> str:
     return "\n".join(textwrap.wrap(listed, _LABEL_COLUMNS))
 
 
-def spread_out(wanted: Sequence[float], heights: Sequence[float], floor: float = 0.0) -> list[float]:
-    """Return ascending centres as near to ``wanted`` as keeps boxes of ``heights`` apart and from ``floor`` to 1.
-
-    Boxes that would overlap form a block, which is centred on what its boxes want.
-    """
-
-    def edges(block: Sequence[int]) -> tuple[float, float]:
-        total = math.fsum(heights[number] for number in block)
-        middle = math.fsum(wanted[number] for number in block) / len(block)
-        low = min(max(middle - total / 2, floor), max(1.0 - total, floor))
-        return low, low + total
-
-    blocks: list[list[int]] = []
-    for number in range(len(wanted)):
-        blocks.append([number])
-        while len(blocks) > 1 and edges(blocks[-2])[1] > edges(blocks[-1])[0]:
-            last = blocks.pop()
-            blocks[-1] += last
-    centres = []
-    for block in blocks:
-        edge, _ = edges(block)
-        for number in block:
-            centres.append(edge + heights[number] / 2)
-            edge += heights[number]
-    return centres
-
-
 def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     parts = [parts_of(point) for point in curve.points]
     totals = [math.fsum(one.values()) for one in parts]
@@ -315,7 +286,7 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     for x, total in enumerate(totals):
         text = format_time(total / 1e9).replace("us", "µs")
         axes.annotate(text, (x, 101.5), ha="center", va="bottom", fontsize=8.5, annotation_clip=False)
-    axes.set_title(f"Where the time of a fault goes: {name}, {_leaves(curve)}", fontweight="bold", pad=17)
+    axes.set_title(f"Where the time of a fault goes: {name}, {leaves_of(curve)}", fontweight="bold", pad=17)
     axes.set_xlabel("vCPUs of a TD; above each bar the mean time of a fault")
     axes.set_ylabel("share of the time, %")
     axes.set_xticks(range(len(parts)), [str(point.vcpus) for point in curve.points])
@@ -325,20 +296,12 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     axes.grid(visible=True, axis="y")
 
 
-def _leaves(curve: Curve) -> str:
+def leaves_of(curve: Curve) -> str:
+    """Return which leaves a curve maps, in words."""
     share = 100 * curve.leaves_2m_share
     if 0.5 <= share < 99.5:
         return f"{share:.0f} % of the memory in 2M leaves"
     return "2M leaves" if share >= 99.5 else "4K leaves"
-
-
-def vcpu_axis(axes: Axes, counts: Sequence[int]) -> None:
-    """Make x a logarithmic axis with a tick at each number of vCPUs."""
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(counts[0] / 1.12, counts[-1] * 1.12 if counts[-1] > counts[0] else counts[0] * 2)
-    axes.set_xticks(counts, [str(count) for count in counts])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("vCPUs of a TD")
 
 
 def _add_legends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:

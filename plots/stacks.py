@@ -22,6 +22,7 @@ INTERVAL_LABEL = "5 % to 95 % interval"
 BAR_HEIGHT = 0.46
 
 _LABEL_GAP = 0.04
+_WHOLE = 1e-9
 _TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9))
 
 
@@ -86,8 +87,10 @@ def name_segments(stacked: Sequence[BarContainer], least: float) -> None:
     for bars in stacked:
         for bar in bars:
             if bar.get_width() >= least:
+                nearly_all = 99.5 <= bar.get_width() < 100 - _WHOLE
+                text = "> 99 %" if nearly_all else f"{bar.get_width():.0f} %"
                 bar.axes.annotate(
-                    f"{bar.get_width():.0f} %", bar.get_center(), ha="center", va="center", fontsize=7.5,
+                    text, bar.get_center(), ha="center", va="center", fontsize=7.5,
                     bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"},
                 )  # fmt: skip
 

@@ -178,8 +178,8 @@ def add_title(figure: Figure, title: str, *lines: str, gid: str = "scenario") ->
     """Write the title, and below it what was run, a line each; empty ones are left out."""
     height = figure.get_figheight()
     figure.suptitle(title, x=_EDGE, y=1 - 0.12 / height, ha="left", va="top", fontsize=13, fontweight="bold")
-    said = "\n".join(line for line in lines if line)
-    figure.text(_EDGE, 1 - 0.42 / height, said, va="top", fontsize=9.5, linespacing=1.3, gid=gid)
+    if said := "\n".join(line for line in lines if line):
+        figure.text(_EDGE, 1 - 0.42 / height, said, va="top", fontsize=9.5, linespacing=1.3, gid=gid)
 
 
 def fold(text: str, columns: int = 150) -> list[str]:

@@ -1,0 +1,134 @@
+"""Why 2M ranges stay 4K: shares of the ranges by the first cause that applies, for each interface."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from perfmodel.refusals import CAUSES
+from perfmodel.result import Comparison, Run
+from perfmodel.sizes import format_size
+from plots.interfaces import describe
+from plots.stacks import Part, add_legend, dress, name_bar, name_rows, name_segments, stack
+from plots.style import Look, add_title, module_of, priced_by, source_line, style
+
+MAPPED = "mapped at 2M"
+CAUSE_TITLES = {
+    "policy": "policy: the interface maps 4K only",
+    "module": "module: without interruptible DEMOTE",
+    "partial": "partial: not all of the range is the guest's",
+    "mixed": "mixed: some pages are shared",
+    "alignment": "alignment: GFN and PFN differ by no multiple of 2M",
+    "discontiguous": "discontiguous: PFNs in pieces",
+    "folio": "folio: not in one folio",
+    "not-convertible": "not-convertible: outside the TDMRs",
+    "accept-level": "accept-level: the guest accepts at 4K",
+    "existing-table": "existing-table: 4K entries are there",
+}
+LOOKS = {
+    MAPPED: Look("#ffffff", ""),
+    "policy": Look("#d55e00", "\\\\\\\\"),
+    "module": Look("#004433", ""),
+    "partial": Look("#f0e442", "oo"),
+    "mixed": Look("#56b4e9", "////"),
+    "alignment": Look("#cc79a7", "xx"),
+    "discontiguous": Look("#7fceb9", "||||"),
+    "folio": Look("#0072b2", "++"),
+    "not-convertible": Look("#5f6b78", "--"),
+    "accept-level": Look("#e69f00", "**"),
+    "existing-table": Look("#222222", ""),
+}
+"""No two share a hatch unless their greys are far apart."""
+
+_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS = 13.0, 0.55, 1.05, 0.65
+_LEGEND_COLUMNS, _LEGEND_ROW, _SOURCE = 3, 0.22, 0.42
+_LEFT, _RIGHT = 0.095, 0.985
+_NAMED_PER_CENT = {1: 2.5, 2: 5.0, 3: 8.0}
+
+
+class Bar(NamedTuple):
+    """The 2M ranges of one run: leaves mapped at 2M, and ranges that stayed 4K by cause."""
+
+    name: str
+    mapped: int
+    refused: Mapping[str, int]
+
+    @property
+    def ranges(self) -> int:
+        """All of them."""
+        return self.mapped + sum(self.refused.values())
+
+
+class Panel(NamedTuple):
+    """Bars that belong together."""
+
+    title: str
+    bars: Sequence[Bar]
+
+
+def plot_refusals(result: Comparison | Run) -> Figure:
+    """Draw which share of the 2M ranges stayed 4K under each interface, by cause.
+
+    Parameters
+    ----------
+    result : Comparison or Run
+
+    Returns
+    -------
+    Figure
+        One axes with a bar an interface, from 0 to 100 % of the ranges that were asked for.
+    """
+    rows = result.rows if isinstance(result, Comparison) else [one.row for one in result.runs]
+    bars = [Bar(row.interface, row.leaves.size_2m, row.refused_hugepages) for row in rows]
+    figure = draw_refusals([Panel("Shares of the 2M ranges", bars)])
+    size = format_size(result.scenario["memory_bytes"])
+    with style():
+        add_title(figure, f"2M ranges that stayed 4K in a {size} TD guest, by cause", describe(result.scenario))
+        made_by = priced_by(result.version, result.parameters)
+        source_line(figure, made_by, f"seed {result.seed}", module_of(result.scenario))
+    return figure
+
+
+def draw_refusals(panels: Sequence[Panel]) -> Figure:
+    """Draw panels side by side, all with the same rows; title and source line are the caller's."""
+    bars = [bar for panel in panels for bar in panel.bars]
+    causes = [cause for cause in CAUSES if any(bar.refused.get(cause) for bar in bars)]
+    parts = [Part(CAUSE_TITLES[cause], (cause,), LOOKS[cause]) for cause in causes]
+    if any(bar.mapped for bar in bars):
+        parts.append(Part(MAPPED, (MAPPED,), LOOKS[MAPPED]))
+    with style():
+        foot = _AXIS + _LEGEND_ROW * -(-len(parts) // _LEGEND_COLUMNS) + _SOURCE
+        height = _HEAD + _ROW_HEIGHT * max(len(panel.bars) for panel in panels) + foot
+        figure = Figure(figsize=(_WIDTH, height))
+        grid = figure.add_gridspec(
+            1, len(panels), left=_LEFT, right=_RIGHT, bottom=foot / height, top=1 - _HEAD / height, wspace=0.08
+        )
+        least = _NAMED_PER_CENT.get(len(panels), 10.0)
+        drawn = [figure.add_subplot(grid[number]) for number in range(len(panels))]
+        for axes, panel in zip(drawn, panels, strict=True):
+            _draw_panel(axes, panel, parts, least)
+        name_rows(drawn[0], [bar.name for bar in panels[0].bars])
+        for axes in drawn[1:]:
+            axes.set_yticks(drawn[0].get_yticks())
+            axes.set_ylim(drawn[0].get_ylim())
+        add_legend(figure, parts, _LEFT - 0.01, (foot - _AXIS) / height, _LEGEND_COLUMNS)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, parts: Sequence[Part], least: float) -> None:
+    shares = [
+        [100 * part.of({**bar.refused, MAPPED: bar.mapped}) / bar.ranges if bar.ranges else 0.0 for bar in panel.bars]
+        for part in parts
+    ]
+    name_segments(stack(axes, parts, shares), least)
+    for y, bar in enumerate(panel.bars):
+        name_bar(axes, y, _counts(bar, by_cause=least == _NAMED_PER_CENT[1]))
+    dress(axes, panel.title, "share of the 2M ranges asked for, %", 100.4)
+
+
+def _counts(bar: Bar, by_cause: bool) -> str:
+    if not bar.ranges:
+        return "no 2M range asked for"
+    causes = ", ".join(f"{cause} {count:,}" for cause, count in bar.refused.items() if count)
+    return f"{bar.ranges - bar.mapped:,} of {bar.ranges:,} stayed 4K" + (f": {causes}" if by_cause and causes else "")

@@ -1,0 +1,97 @@
+"""What a file holds, so that a figure can be drawn from it: its kind, and the result, checked."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfmodel.errors import InputError
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+class _Head(msgspec.Struct):
+    """Any JSON document that may be a result: results have a schema, benchmarks these two."""
+
+    schema: str | None = None
+    benchmarks: msgspec.Raw | None = None
+    machine_info: msgspec.Raw | None = None
+
+
+def is_sweep(path: Path) -> bool:
+    """Return whether ``path`` looks like a sweep: a folder of parts, or a netCDF file."""
+    if path.is_dir() or path.suffix == ".nc":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HDF5)) == _HDF5
+    except OSError:
+        return False  # the reader of JSON says what is wrong
+
+
+def read_result(path: Path) -> tuple[str, Any]:
+    """Return the kind of the JSON result at ``path``, one of :data:`plots.figures.KINDS`, and the result.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is no result that a figure can be drawn from, or is damaged.
+    """
+    from perfmodel.calibration.report import VALIDATE_SCHEMA
+    from perfmodel.calibration.sensitivity_report import SENSITIVITY_SCHEMA
+    from perfmodel.life.story import LIFE_SCHEMA, load_life
+    from perfmodel.result import COMPARE_SCHEMA, RUN_SCHEMA, load_comparison, load_run, schema_of
+    from perfmodel.scaling.result import SCHEMA as SCALE_SCHEMA
+    from perfmodel.scaling.result import load_scale
+    from perfmodel.steady_result import SCHEMA as STEADY_SCHEMA
+    from perfmodel.steady_result import load_steady
+    from plots.benchmarks import load_benchmarks
+
+    readers = {
+        COMPARE_SCHEMA: ("compare", load_comparison),
+        RUN_SCHEMA: ("run", load_run),
+        LIFE_SCHEMA: ("life", load_life),
+        STEADY_SCHEMA: ("steady", load_steady),
+        SCALE_SCHEMA: ("scale", load_scale),
+        VALIDATE_SCHEMA: ("validate", _load_validation),
+        SENSITIVITY_SCHEMA: ("sensitivity", _load_sensitivity),
+    }
+    if _holds_benchmarks(path):
+        return "benchmarks", load_benchmarks(path)
+    kind, load = readers[schema_of(path, tuple(readers))]
+    return kind, load(path)
+
+
+def _holds_benchmarks(path: Path) -> bool:
+    try:
+        head = msgspec.json.decode(path.read_bytes(), type=_Head)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return head.schema is None and head.benchmarks is not None and head.machine_info is not None
+
+
+def _load_validation(path: Path) -> Any:
+    from perfmodel.calibration.report import VALIDATE_SCHEMA, Validation
+    from perfmodel.result import load_document
+    from perfmodel.sound import check_sound
+    from plots.residuals import points_of
+
+    result = load_document(path, Validation)
+    check_sound(path, result, ("difference", "left_out", "low", "measured", "predicted", "summary"))
+    accepted = f"accepted is what perfmodel writes as schema {VALIDATE_SCHEMA}"
+    for point in points_of(result):
+        ends = (0.0, point.low, point.ratio, point.high)
+        if not point.seconds or any(before > after for before, after in itertools.pairwise(ends)):
+            raise InputError(f"{path}: row {point.row.id}: no time within an interval: {accepted}")
+    return result
+
+
+def _load_sensitivity(path: Path) -> Any:
+    from perfmodel.calibration.sensitivity_report import Sensitivity
+    from perfmodel.result import load_document
+    from perfmodel.sound import check_sound
+
+    result = load_document(path, Sensitivity)
+    check_sound(path, result, ("results", "mean_gain", "gains"))
+    return result
