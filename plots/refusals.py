@@ -1,8 +1,9 @@
 """Why 2M ranges stay 4K: shares of the ranges by the first cause that applies, for each interface."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,8 +12,12 @@ from perfmodel.result import Comparison, Run
 from perfmodel.sizes import format_size
 from plots.interfaces import describe
 from plots.stacks import Part, add_legend, dress, name_bar, name_rows, name_segments, stack
-from plots.style import Look, add_title, module_of, priced_by, source_line, style
+from plots.style import Look, add_title, fold, module_of, priced_by, source_line, style
 
+if TYPE_CHECKING:
+    from plots.swept import Swept
+
+MOST_ROWS = 24
 MAPPED = "mapped at 2M"
 CAUSE_TITLES = {
     "policy": "policy: the interface maps 4K only",
@@ -41,7 +46,7 @@ LOOKS = {
 }
 """No two share a hatch unless their greys are far apart."""
 
-_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS = 13.0, 0.55, 1.05, 0.65
+_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS = 13.0, 0.55, 1.2, 0.65
 _LEGEND_COLUMNS, _LEGEND_ROW, _SOURCE = 3, 0.22, 0.42
 _LEFT, _RIGHT = 0.095, 0.985
 _NAMED_PER_CENT = {1: 2.5, 2: 5.0, 3: 8.0}
@@ -67,18 +72,26 @@ class Panel(NamedTuple):
     bars: Sequence[Bar]
 
 
-def plot_refusals(result: Comparison | Run) -> Figure:
+def plot_refusals(result: "Comparison | Run | Swept") -> Figure:
     """Draw which share of the 2M ranges stayed 4K under each interface, by cause.
 
     Parameters
     ----------
-    result : Comparison or Run
+    result : Comparison, Run or Swept
 
     Returns
     -------
     Figure
-        One axes with a bar an interface, from 0 to 100 % of the ranges that were asked for.
+        Bars from 0 to 100 % of the ranges that were asked for: one axes with a bar an interface, or of a sweep an axes
+        an interface with a bar a value of the first axis that is free, at most :data:`MOST_ROWS`.
+
+    Raises
+    ------
+    ValueError
+        Nothing was counted at any of the sweep's points.
     """
+    if not isinstance(result, Comparison | Run):
+        return _plot_sweep(result)
     rows = result.rows if isinstance(result, Comparison) else [one.row for one in result.runs]
     bars = [Bar(row.interface, row.leaves.size_2m, row.refused_hugepages) for row in rows]
     figure = draw_refusals([Panel("Shares of the 2M ranges", bars)])
@@ -87,6 +100,32 @@ def plot_refusals(result: Comparison | Run) -> Figure:
         add_title(figure, f"2M ranges that stayed 4K in a {size} TD guest, by cause", describe(result.scenario))
         made_by = priced_by(result.version, result.parameters)
         source_line(figure, made_by, f"seed {result.seed}", module_of(result.scenario))
+    return figure
+
+
+def _plot_sweep(swept: "Swept") -> Figure:
+    from perfmodel.sweep.dataset import labels
+
+    line = swept.along_any(MOST_ROWS)
+    mapped, refused = np.nan_to_num(line.values("leaves_2m")), np.nan_to_num(line.values("refused_hugepages"))
+    causes = labels(line.dataset, "cause")
+    if not (mapped.sum() + refused.sum()):
+        raise ValueError(f"no 2M range was asked for at any point along {line.axis}")
+    panels = [
+        Panel(
+            interface,
+            [
+                Bar(name, int(mapped[row, column]), dict(zip(causes, map(int, refused[row, column]), strict=True)))
+                for row, name in enumerate(line.labels)
+            ],
+        )
+        for column, interface in enumerate(line.interfaces)
+    ]
+    figure = draw_refusals(panels)
+    where, missing = line.lines()
+    with style():
+        add_title(figure, f"2M ranges that stayed 4K, by {line.heading} and cause", *fold(where), missing)
+        source_line(figure, *line.made_by())
     return figure
 
 
@@ -102,7 +141,7 @@ def draw_refusals(panels: Sequence[Panel]) -> Figure:
         height = _HEAD + _ROW_HEIGHT * max(len(panel.bars) for panel in panels) + foot
         figure = Figure(figsize=(_WIDTH, height))
         grid = figure.add_gridspec(
-            1, len(panels), left=_LEFT, right=_RIGHT, bottom=foot / height, top=1 - _HEAD / height, wspace=0.08
+            1, len(panels), left=_LEFT, right=_RIGHT, bottom=foot / height, top=1 - _HEAD / height, wspace=0.12
         )
         least = _NAMED_PER_CENT.get(len(panels), 10.0)
         drawn = [figure.add_subplot(grid[number]) for number in range(len(panels))]

@@ -65,7 +65,7 @@ _BAR_WIDTH = 0.72
 _NAMED_SHARE = 7
 _LABEL_COLUMNS = 74
 _LABEL_SIZE, _LINE_HEIGHT, _LEGEND_LINE = 7.8, 0.145, 0.18
-_KNEE: dict[str, Any] = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": INK, "linestyle": ""}
+KNEE_LOOK: dict[str, Any] = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": INK, "linestyle": ""}
 _LEADER_X, _LABEL_X, _MARKER_STEP = 1.025, 1.05, 0.013
 
 
@@ -236,7 +236,7 @@ def _draw_knees(axes: Axes, curves: Sequence[Curve], top: float) -> None:
         if curve.knee_vcpus > axes.get_xlim()[1]:
             continue
         at = (curve.knee_vcpus, tightest.gib_per_s)
-        axes.plot(*at, gid="knee", zorder=4, **_KNEE)
+        axes.plot(*at, gid="knee", zorder=4, **KNEE_LOOK)
         if round(curve.knee_vcpus) not in drawn:
             axes.annotate(
                 f"{curve.knee_vcpus:.0f}", at, xytext=(0, 7), textcoords="offset points", ha="center", va="bottom",
@@ -311,7 +311,7 @@ def _add_legends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
         Patch(facecolor=FAINT, alpha=0.25, label=INTERVAL_LABEL),
         Line2D([], [], color=FAINT, linestyle=":", label=IDEAL_LABEL),
         Line2D([], [], color=FAINT, linestyle=(0, (5, 3)), linewidth=1.0, label=BOUND_LABEL),
-        Line2D([], [], label=KNEE_LABEL, **_KNEE),
+        Line2D([], [], label=KNEE_LABEL, **KNEE_LOOK),
     ]
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(_CURVES_RIGHT + 0.02, _CURVES[0]), fontsize=8.5,
