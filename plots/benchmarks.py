@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -90,11 +90,6 @@ class Group(NamedTuple):
 
     name: str
     cases: tuple[Benchmark, ...]
-
-
-def is_benchmarks(head: dict[str, Any]) -> bool:
-    """Return whether a JSON document says that it is one of pytest-benchmark."""
-    return "benchmarks" in head and "machine_info" in head
 
 
 def load_benchmarks(path: Path) -> Benchmarks:

@@ -79,6 +79,8 @@ class Drawing(NamedTuple):
         One line.
     lacks : callable
         Says why a result of its kinds cannot be drawn; "" where it can.
+    axis : str
+        What it is drawn along where that is swept: it is then the default.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Drawing(NamedTuple):
     drawn_by: str
     shows: str
     lacks: Callable[[Any], str] = _always
+    axis: str = ""
 
     def draw(self, result: Any) -> "Figure":
         """Return the figure of ``result``, one of its kinds."""
@@ -97,8 +100,6 @@ class Drawing(NamedTuple):
 FIGURES = (
     Drawing("interfaces", ("compare", "run"), "plots.interfaces.plot_interfaces",
             "time and throughput by interface, stacked by stage"),
-    Drawing("refusals", ("compare", "run", "sweep"), "plots.refusals.plot_refusals",
-            "2M ranges that stayed 4K, by cause"),
     Drawing("life", ("life",), "plots.life.plot_life",
             "a TD's life: time of each phase, and of all of it by stage", _needs_time),
     Drawing("walks", ("steady",), "plots.walks.plot_walks",
@@ -116,20 +117,24 @@ FIGURES = (
     Drawing("roofline", ("benchmarks",), "plots.roofline.plot_roofline",
             "rates of the kernels against rooflines and peers", _needs_roofs),
     Drawing("throughput", ("sweep",), "plots.throughput.plot_throughput",
-            "GiB/s by guest memory (or another swept number), with intervals", _needs_axis()),
+            "GiB/s by guest memory (or another swept number), with intervals", _needs_axis(), "memory"),
     Drawing("speedup", ("sweep",), "plots.speedup.plot_speedup",
-            "pfn over the other interfaces by share of shattered folios (or another swept number)", _needs_axis()),
+            "pfn over the other interfaces by share of shattered folios (or another swept number)", _needs_axis(),
+            "shattered"),
     Drawing("vcpus", ("sweep",), "plots.vcpus.plot_vcpus",
-            "throughput by number of vCPUs, with intervals and knees", _needs_axis("vcpus")),
+            "throughput by number of vCPUs, with intervals and knees", _needs_axis("vcpus"), "vcpus"),
     Drawing("stages", ("sweep",), "plots.stages.plot_stages",
             "time of a GiB stacked by stage, along any swept axis"),
+    Drawing("refusals", ("compare", "run", "sweep"), "plots.refusals.plot_refusals",
+            "2M ranges that stayed 4K, by cause"),
 )  # fmt: skip
-"""In the order in which they are tried where none is named."""
+"""In the order in which they are tried where none is named; of a sweep those first whose axis is swept."""
 
 
 def figures_of(kind: str, result: Any) -> list[Drawing]:
     """Return the figures that ``result`` can give, the default first."""
-    return [one for one in FIGURES if kind in one.kinds and not one.lacks(result)]
+    able = [one for one in FIGURES if kind in one.kinds and not one.lacks(result)]
+    return sorted(able, key=lambda one: one.axis not in result.free) if kind == "sweep" else able
 
 
 def find_figure(path: object, kind: str, result: Any, name: str | None) -> Drawing:

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perfmodel.result import Comparison, Row
+from perfmodel.result import Comparison, Row, Run
 from perfmodel.sizes import format_size
 from plots.stacks import (
     BAR_HEIGHT,
@@ -34,19 +34,19 @@ _LEFT, _RIGHT, _PANEL_WIDTHS = 0.095, 0.985, (1.25, 1.25, 0.8)
 _NAMED_PER_CENT = 7
 
 
-def plot_interfaces(comparison: Comparison) -> Figure:
+def plot_interfaces(result: Comparison | Run) -> Figure:
     """Draw time by stage, shares of it, and throughput, with one bar an interface.
 
     Parameters
     ----------
-    comparison : Comparison
+    result : Comparison or Run
 
     Returns
     -------
     Figure
         Three axes: time (to scale, with the interval of the total), share of the time, GiB/s with its interval.
     """
-    rows, scenario = comparison.rows, comparison.scenario
+    rows, scenario = rows_of(result), result.scenario
     parts = group_stages([row.ns for row in rows])
     with style():
         legend_rows = -(-(len(parts) + 1) // _LEGEND_COLUMNS)
@@ -66,9 +66,14 @@ def plot_interfaces(comparison: Comparison) -> Figure:
         add_legend(figure, parts, _LEFT - 0.01, (foot - _AXIS_HEIGHT) / height, _LEGEND_COLUMNS, time)
         size = format_size(scenario["memory_bytes"])
         add_title(figure, f"Populating a {size} TD guest, by mapping interface", describe(scenario))
-        made_by = priced_by(comparison.version, comparison.parameters)
-        source_line(figure, made_by, f"seed {comparison.seed}", module_of(scenario))
+        made_by = priced_by(result.version, result.parameters)
+        source_line(figure, made_by, f"seed {result.seed}", module_of(scenario))
     return figure
+
+
+def rows_of(result: Comparison | Run) -> list[Row]:
+    """Return the rows of a result, one an interface."""
+    return result.rows if isinstance(result, Comparison) else [one.row for one in result.runs]
 
 
 def _draw_time(axes: Axes, rows: Sequence[Row], parts: Sequence[Part], vcpus: int) -> None:

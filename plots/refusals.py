@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from perfmodel.refusals import CAUSES
 from perfmodel.result import Comparison, Run
 from perfmodel.sizes import format_size
-from plots.interfaces import describe
+from plots.interfaces import describe, rows_of
 from plots.stacks import Part, add_legend, dress, name_bar, name_rows, name_segments, stack
 from plots.style import Look, add_title, fold, module_of, priced_by, source_line, style
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from plots.swept import Swept
 
 MOST_ROWS = 24
+MOST_NAMED = 4
 MAPPED = "mapped at 2M"
 CAUSE_TITLES = {
     "policy": "policy: the interface maps 4K only",
@@ -34,7 +35,7 @@ CAUSE_TITLES = {
 LOOKS = {
     MAPPED: Look("#ffffff", ""),
     "policy": Look("#d55e00", "\\\\\\\\"),
-    "module": Look("#004433", ""),
+    "module": Look("#40b696", "...."),
     "partial": Look("#f0e442", "oo"),
     "mixed": Look("#56b4e9", "////"),
     "alignment": Look("#cc79a7", "xx"),
@@ -92,8 +93,7 @@ def plot_refusals(result: "Comparison | Run | Swept") -> Figure:
     """
     if not isinstance(result, Comparison | Run):
         return _plot_sweep(result)
-    rows = result.rows if isinstance(result, Comparison) else [one.row for one in result.runs]
-    bars = [Bar(row.interface, row.leaves.size_2m, row.refused_hugepages) for row in rows]
+    bars = [Bar(row.interface, row.leaves.size_2m, row.refused_hugepages) for row in rows_of(result)]
     figure = draw_refusals([Panel("Shares of the 2M ranges", bars)])
     size = format_size(result.scenario["memory_bytes"])
     with style():
@@ -169,5 +169,9 @@ def _draw_panel(axes: Axes, panel: Panel, parts: Sequence[Part], least: float) -
 def _counts(bar: Bar, by_cause: bool) -> str:
     if not bar.ranges:
         return "no 2M range asked for"
-    causes = ", ".join(f"{cause} {count:,}" for cause, count in bar.refused.items() if count)
-    return f"{bar.ranges - bar.mapped:,} of {bar.ranges:,} stayed 4K" + (f": {causes}" if by_cause and causes else "")
+    stayed = f"{bar.ranges - bar.mapped:,} of {bar.ranges:,} stayed 4K"
+    causes = sorted((cause for cause in bar.refused if bar.refused[cause]), key=lambda cause: -bar.refused[cause])
+    if not by_cause or not causes:
+        return stayed
+    named = [f"{cause} {bar.refused[cause]:,}" for cause in causes[:MOST_NAMED]]
+    return f"{stayed}: {', '.join(named)}" + (f" and {len(causes) - MOST_NAMED} more" if causes[MOST_NAMED:] else "")

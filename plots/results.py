@@ -11,14 +11,6 @@ from perfmodel.errors import InputError
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-class _Head(msgspec.Struct):
-    """Any JSON document that may be a result: results have a schema, benchmarks these two."""
-
-    schema: str | None = None
-    benchmarks: msgspec.Raw | None = None
-    machine_info: msgspec.Raw | None = None
-
-
 def is_sweep(path: Path) -> bool:
     """Return whether ``path`` looks like a sweep: a folder of parts, or a netCDF file."""
     if path.is_dir() or path.suffix == ".nc":
@@ -64,11 +56,12 @@ def read_result(path: Path) -> tuple[str, Any]:
 
 
 def _holds_benchmarks(path: Path) -> bool:
+    """Return whether a file is JSON of pytest-benchmark: results of perfmodel say their schema."""
     try:
-        head = msgspec.json.decode(path.read_bytes(), type=_Head)
+        head = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return False
-    return head.schema is None and head.benchmarks is not None and head.machine_info is not None
+    return "schema" not in head and {"benchmarks", "machine_info"} <= head.keys()
 
 
 def _load_validation(path: Path) -> Any:

@@ -27,7 +27,7 @@ PEER_LOOK: dict[str, Any] = {"color": "#0072b2", "marker": "o", "linestyle": "",
 
 _WIDTH, _HEAD, _FOOT, _ROW = 13.0, 1.0, 0.95, 0.3
 _LEAST_HEIGHT = 4.2
-_LEFT, _RIGHT = 0.065, 0.985
+_LEFT, _RIGHT = 0.075, 0.985
 _NAME = 36
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
@@ -61,7 +61,7 @@ def plot_roofline(result: Benchmarks) -> Figure:
         figure = Figure(figsize=(_WIDTH, height))
         bottom, top = _FOOT / height, 1 - _HEAD / height
         if roofs:
-            _draw_diagonal(figure.add_axes((_LEFT, bottom, 0.38, top - bottom)), roofs)
+            _draw_diagonal(figure.add_axes((_LEFT, bottom, 0.37, top - bottom)), roofs)
         left, heights = (0.68 if roofs else 0.3), (len(roofs) + 1, len(peers) + 1)
         grid = figure.add_gridspec(
             bool(roofs) + bool(peers), 1, left=left, right=_RIGHT, bottom=bottom, top=top,

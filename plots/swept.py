@@ -130,7 +130,7 @@ class Line:
     @cached_property
     def title(self) -> str:
         """What the axis is, with its unit where the labels have none."""
-        unit = next((one.unit for one in self.parameters(0).parameters if one.name == self.axis), "")
+        unit = self._units.get(self.axis, "")
         plain = self.axis.replace("_", " ") if not unit else self.axis
         return _TITLES.get(self.axis, f"{plain}, {unit}" if unit else plain)
 
@@ -196,7 +196,10 @@ class Line:
 
     def lines(self) -> tuple[str, str]:
         """Return where the sweep is looked at along its other axes, and what is missing."""
-        where = [f"{name} {self._said(name, place)}" for name, place in self.at.items()]
+        where = [
+            " ".join(filter(None, (name, self._said(name, place), self._units.get(name))))
+            for name, place in self.at.items()
+        ]
         missing = int((self.values("status") != 0).sum())
         of = len(self.places) * len(self.interfaces)
         return ", ".join(where), f"{missing} of {of} points are missing: they failed or were not run" if missing else ""
@@ -214,6 +217,11 @@ class Line:
             f"perfmodel {attributes['version']}", parameters, f"seed {self.seed}",
             f"{self.samples} samples", f"module {attributes['module']}",
         )  # fmt: skip
+
+    @cached_property
+    def _units(self) -> dict[str, str]:
+        """Units of the parameters."""
+        return {one.name: one.unit for one in self.parameters(0).parameters}
 
     def _said(self, axis: str, place: int) -> str:
         if axis == "memory":
