@@ -165,10 +165,18 @@ def load_run(path: Path) -> Run:
 
 
 def _check_rows(path: Path, rows: Sequence[Row], schema: str) -> None:
-    if not rows or not all(is_sound(row.ns) for row in rows):
+    if not rows or not all(is_sound(row.ns) and _is_within(row) for row in rows):
         raise InputError(
             f"{path}: a row whose costs do not add up: accepted is what perfmodel writes as schema {schema}"
         )
+
+
+def _is_within(row: Row) -> bool:
+    """Return whether the throughput of vCPUs that meet lies within its interval."""
+    if row.scaling is None:
+        return True
+    speed = row.scaling.point.gib_per_s
+    return speed.low <= row.gib_per_s <= speed.high
 
 
 def is_sound(cost: Cost) -> bool:

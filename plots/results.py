@@ -1,6 +1,5 @@
 """What a file holds, so that a figure can be drawn from it: its kind, and the result, checked."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,7 @@ def _load_validation(path: Path) -> Any:
     check_sound(path, result, ("difference", "left_out", "low", "measured", "predicted", "summary"))
     accepted = f"accepted is what perfmodel writes as schema {VALIDATE_SCHEMA}"
     for point in points_of(result):
-        ends = (0.0, point.low, point.ratio, point.high)
-        if not point.seconds or any(before > after for before, after in itertools.pairwise(ends)):
+        if not (point.seconds > 0 and 0 < point.low <= point.ratio <= point.high):
             raise InputError(f"{path}: row {point.row.id}: no time within an interval: {accepted}")
     return result
 

@@ -65,7 +65,7 @@ def plot_speedup(swept: Swept) -> Figure:
                 axes.plot(place, 1 + share, zorder=5, gid=f"{name} {share:g}", **look)
             if known:
                 marks.append(Line2D([], [], label=_said(line, share, known), **look))
-        if not all(np.isfinite(curve.low).any() for curve in curves):
+        if any((np.isfinite(curve.value) & np.isnan(curve.low)).any() for curve in curves):
             marks.append(Line2D([], [], color=FAINT, linestyle="", label="no band: no joint interval for many vCPUs"))
         add_legend(figure, axes, curves, *marks)
     return figure
@@ -86,12 +86,12 @@ def speed_up(line: Line, over: str) -> tuple[Side, Side, Side]:
     elif line.interface_places[above] == 0:
         slow, _, fast = (side[:, below] for side in line.band("ratio"))
         low, high = _divide(np.ones_like(fast), fast), _divide(np.ones_like(slow), slow)
-    elif not line.meets:
-        for place in np.flatnonzero(np.isfinite(value)):
+    else:
+        for place in np.flatnonzero(np.isfinite(value) & ~line.meets):
             ledgers = line.ledger(int(place), above), line.ledger(int(place), below)
             found = cost_ratio(*ledgers, line.parameters(int(place)), line.samples, line.seed)
             low[place], high[place] = found.low, found.high
-    return np.fmin(low, value), value, np.fmax(high, value)
+    return np.minimum(low, value), value, np.maximum(high, value)
 
 
 def crossing(line: Line, over: str, share: float) -> float | None:

@@ -72,10 +72,12 @@ class Swept:
         return Line(self, axis, tuple(np.argsort(numbers(self.dataset, axis)).tolist()))
 
     def along_any(self, most: int) -> "Line":
-        """Return the sweep along the first free axis, at no more than ``most`` values from its first to its last."""
-        axis = self.free[0] if self.free else "memory"
-        count = self.dataset.sizes[axis]
-        return Line(self, axis, tuple(np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))))
+        """Return the sweep along the first free axis, at ``most`` values at most; without one, its one place."""
+        if not self.free:
+            return Line(self, "memory", (self.fixed.get("memory", 0),))
+        count = self.dataset.sizes[self.free[0]]
+        places = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+        return Line(self, self.free[0], tuple(places.tolist()))
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Line:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the low end, the values and the high end of a variable, whose ends are called otherwise or like it."""
         value, ends = self.values(name), ends or name
-        return np.fmin(self.values(f"{ends}_low"), value), value, np.fmax(self.values(f"{ends}_high"), value)
+        return np.minimum(self.values(f"{ends}_low"), value), value, np.maximum(self.values(f"{ends}_high"), value)
 
     @cached_property
     def memory_gib(self) -> npt.NDArray[np.float64]:
@@ -174,9 +176,9 @@ class Line:
         return parameters_at(self.dataset, **self.at, **{self.axis: self.places[value]})
 
     @cached_property
-    def meets(self) -> bool:
-        """Whether vCPUs meet each other at any point: times are then more than prices of ledgers."""
-        return bool((self.values("saturated") != "").any())
+    def meets(self) -> npt.NDArray[np.bool_]:
+        """Whether vCPUs meet each other, by value of the axis: times are then more than prices of ledgers."""
+        return np.asarray((self.values("saturated") != "").any(axis=1))
 
     @property
     def samples(self) -> int:
