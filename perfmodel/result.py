@@ -165,7 +165,8 @@ def load_run(path: Path) -> Run:
 
 
 def _check_rows(path: Path, rows: Sequence[Row], schema: str) -> None:
-    if not rows or not all(is_sound(row.ns) and _is_within(row) for row in rows):
+    named = {row.interface for row in rows}
+    if not 0 < len(rows) == len(named) or not all(is_sound(row.ns) and _is_within(row) for row in rows):
         raise InputError(
             f"{path}: a row whose costs do not add up: accepted is what perfmodel writes as schema {schema}"
         )

@@ -106,7 +106,9 @@ def load_steady(path: Path) -> SteadyResult:
     result = load_document(path, SteadyResult)
     given = result.scenario
     sizes = (given.get("memory_bytes"), given.get("working_set_bytes"))
-    if not result.rows or not all(isinstance(size, int) and size > 0 for size in sizes):
+    if not 0 < len(result.rows) == len({row.leaf for row in result.rows}) or not all(
+        isinstance(size, int) and size > 0 for size in sizes
+    ):
         raise InputError(f"{path}: no rows or sizes: accepted is what perfmodel writes as schema {SCHEMA}")
     check_sound(path, result, ("saved_ns",))
     return result

@@ -12,12 +12,13 @@ from matplotlib.patches import Patch
 
 from plots.axes import name_ends, number_axis, plain_log_ticks
 from plots.stacks import INTERVAL_LABEL, number
-from plots.style import FAINT, LineLook, add_title, fold, source_line
+from plots.style import FAINT, LINE_HEIGHT, LineLook, add_title, source_line
 from plots.swept import Line
 
-_WIDTH, _HEIGHT = 13.0, 6.8
-_LEFT, _RIGHT, _BOTTOM, _TOP = 0.06, 0.765, 0.225, 0.87
-_LEGEND_TOP = 0.14
+_WIDTH, _HEAD, _PANEL, _FOOT = 13.0, 0.65, 4.4, 1.55
+_LEFT, _RIGHT = 0.06, 0.765
+_LEGEND_TOP = 0.95
+_LEGEND_COLUMNS = 3
 _BETWEEN = 16
 """Steps from one point to the next where curves are bent."""
 _HEADROOM = 1.4
@@ -58,8 +59,10 @@ def draw_curves(line: Line, curves: Sequence[Curve], title: str, label: str, uni
     )
     if not seen.size:
         raise ValueError(f"nothing was mapped at any point along {line.axis}")
-    figure = Figure(figsize=(_WIDTH, _HEIGHT))
-    axes = figure.add_axes((_LEFT, _BOTTOM, _RIGHT - _LEFT, _TOP - _BOTTOM))
+    lines = line.lines()
+    height = _HEAD + LINE_HEIGHT * len(lines) + _PANEL + _FOOT
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.add_axes((_LEFT, _FOOT / height, _RIGHT - _LEFT, _PANEL / height))
     axes.set_yscale("log")
     axes.set_ylim(seen.min() / _HEADROOM, seen.max() * _HEADROOM)
     number_axis(axes, (_RIGHT - _LEFT) * _WIDTH, line.numbers, line.labels, line.title)
@@ -69,8 +72,7 @@ def draw_curves(line: Line, curves: Sequence[Curve], title: str, label: str, uni
     plain_log_ticks(axes.yaxis)
     axes.grid(visible=True, axis="y")
     axes.set_ylabel(f"{label}, {unit}")
-    where, missing = line.lines()
-    add_title(figure, title, *fold(where), missing)
+    add_title(figure, title, *lines)
     source_line(figure, *line.made_by())
     return figure, axes
 
@@ -101,6 +103,7 @@ def add_legend(figure: Figure, axes: Axes, curves: Sequence[Curve], *more: Artis
     handles: list[Any] = [line for line in axes.get_lines() if line.get_label() in names]
     handles += [Patch(facecolor=FAINT, alpha=0.25, label=INTERVAL_LABEL), *more]
     figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(_LEFT - 0.01, _LEGEND_TOP), ncols=3, fontsize=8.5,
+        handles=handles, loc="upper left", bbox_to_anchor=(_LEFT - 0.01, _LEGEND_TOP / figure.get_figheight()),
+        ncols=_LEGEND_COLUMNS, fontsize=8.5,
         handlelength=3.2, borderaxespad=0,
     )  # fmt: skip

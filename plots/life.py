@@ -27,7 +27,8 @@ from plots.stacks import (
     stack,
     time_unit,
 )
-from plots.style import FAINT, INTERFACE_LOOKS, add_title, fold, module_of, priced_by, source_line, style
+from plots.style import FAINT, INTERFACE_LOOKS, add_title, module_of, priced_by, source_line, style
+from plots.words import cut, fold
 
 MOST_PHASES = 40
 
@@ -75,7 +76,9 @@ def plot_life(result: LifeResult) -> Figure:
         _add_legends(figure, rows, parts, whole, height)
         size = format_size(result.scenario["memory_bytes"])
         lines = fold(f"{describe(result.scenario)}; {_what_if(result)}")
-        add_title(figure, f"The life of a {size} TD guest, by phase and mapping interface: {result.name}", *lines)
+        add_title(
+            figure, f"The life of a {size} TD guest, by phase and mapping interface: {cut(result.name, _NAME)}", *lines
+        )
         made_by = priced_by(result.version, result.parameters)
         source_line(figure, made_by, f"seed {result.seed}", module_of(result.scenario))
     return figure
@@ -114,7 +117,7 @@ def _draw_phases(axes: Axes, rows: Sequence[LifeRow]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     for y in range(1, len(phases)):
         axes.axhline(y - 0.5, color="#dddddd", linewidth=0.6)
-    axes.set_yticks(range(len(phases)), [_shorten(phase.name) for phase in phases])
+    axes.set_yticks(range(len(phases)), [cut(phase.name, _NAME) for phase in phases])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(phases) - 0.5, -0.5)
     axes.set_xlabel("time of the phase, work of all vCPUs; logarithmic")
@@ -123,10 +126,6 @@ def _draw_phases(axes: Axes, rows: Sequence[LifeRow]) -> None:
 
 def _both_sides(costs: Sequence[Cost]) -> list[list[float]]:
     return [[(ns.total - ns.low) / 1e9 for ns in costs], [(ns.high - ns.total) / 1e9 for ns in costs]]
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
 def _draw_whole(axes: Axes, rows: Sequence[LifeRow], parts: Sequence[Part]) -> None:

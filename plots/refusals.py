@@ -12,13 +12,15 @@ from perfmodel.result import Comparison, Run
 from perfmodel.sizes import format_size
 from plots.interfaces import describe, rows_of
 from plots.stacks import Part, add_legend, dress, name_bar, name_rows, name_segments, stack
-from plots.style import Look, add_title, fold, module_of, priced_by, source_line, style
+from plots.style import LINE_HEIGHT, Look, add_title, module_of, priced_by, source_line, style
+from plots.words import cut
 
 if TYPE_CHECKING:
     from plots.swept import Swept
 
 MOST_ROWS = 24
 MOST_NAMED = 4
+MOST_LETTERS = 15
 MAPPED = "mapped at 2M"
 CAUSE_TITLES = {
     "policy": "policy: the interface maps 4K only",
@@ -47,7 +49,7 @@ LOOKS = {
 }
 """No two share a hatch unless their greys are far apart."""
 
-_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS = 13.0, 0.55, 1.2, 0.65
+_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS = 13.0, 0.55, 0.85, 0.65
 _LEGEND_COLUMNS, _LEGEND_ROW, _SOURCE = 3, 0.22, 0.42
 _LEFT, _RIGHT = 0.095, 0.985
 _NAMED_PER_CENT = {1: 2.5, 2: 5.0, 3: 8.0}
@@ -111,26 +113,25 @@ def _plot_sweep(swept: "Swept") -> Figure:
     causes = labels(line.dataset, "cause")
     if not (mapped.sum() + refused.sum()):
         raise ValueError(f"no 2M range was asked for at any point along {line.axis}")
+
+    def bar(row: int, column: int) -> Bar:
+        by_cause = dict(zip(causes, map(int, refused[row, column]), strict=True))
+        return Bar(cut(line.labels[row], MOST_LETTERS), int(mapped[row, column]), by_cause)
+
     panels = [
-        Panel(
-            interface,
-            [
-                Bar(name, int(mapped[row, column]), dict(zip(causes, map(int, refused[row, column]), strict=True)))
-                for row, name in enumerate(line.labels)
-            ],
-        )
+        Panel(interface, [bar(row, column) for row in range(len(line.labels))])
         for column, interface in enumerate(line.interfaces)
     ]
-    figure = draw_refusals(panels)
-    where, missing = line.lines()
+    lines = line.lines()
+    figure = draw_refusals(panels, len(lines))
     with style():
-        add_title(figure, f"2M ranges that stayed 4K, by {line.heading} and cause", *fold(where), missing)
+        add_title(figure, f"2M ranges that stayed 4K, by {line.heading} and cause", *lines)
         source_line(figure, *line.made_by())
     return figure
 
 
-def draw_refusals(panels: Sequence[Panel]) -> Figure:
-    """Draw panels side by side, all with the same rows; title and source line are the caller's."""
+def draw_refusals(panels: Sequence[Panel], lines: int = 1) -> Figure:
+    """Draw panels side by side, all with the same rows; the title, with ``lines``, and the source are the caller's."""
     bars = [bar for panel in panels for bar in panel.bars]
     causes = [cause for cause in CAUSES if any(bar.refused.get(cause) for bar in bars)]
     parts = [Part(CAUSE_TITLES[cause], (cause,), LOOKS[cause]) for cause in causes]
@@ -138,10 +139,11 @@ def draw_refusals(panels: Sequence[Panel]) -> Figure:
         parts.append(Part(MAPPED, (MAPPED,), LOOKS[MAPPED]))
     with style():
         foot = _AXIS + _LEGEND_ROW * -(-len(parts) // _LEGEND_COLUMNS) + _SOURCE
-        height = _HEAD + _ROW_HEIGHT * max(len(panel.bars) for panel in panels) + foot
+        head = _HEAD + LINE_HEIGHT * lines
+        height = head + _ROW_HEIGHT * max(len(panel.bars) for panel in panels) + foot
         figure = Figure(figsize=(_WIDTH, height))
         grid = figure.add_gridspec(
-            1, len(panels), left=_LEFT, right=_RIGHT, bottom=foot / height, top=1 - _HEAD / height, wspace=0.12
+            1, len(panels), left=_LEFT, right=_RIGHT, bottom=foot / height, top=1 - head / height, wspace=0.12
         )
         least = _NAMED_PER_CENT.get(len(panels), 10.0)
         drawn = [figure.add_subplot(grid[number]) for number in range(len(panels))]

@@ -10,6 +10,10 @@ from perfmodel.errors import InputError
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
+MOST_ROWS = 300
+"""Of a validation or a sensitivity: a figure with more could not be read."""
+
+
 def is_sweep(path: Path) -> bool:
     """Return whether ``path`` looks like a sweep: a folder of parts, or a netCDF file."""
     if path.is_dir() or path.suffix == ".nc":
@@ -72,6 +76,7 @@ def _load_validation(path: Path) -> Any:
     result = load_document(path, Validation)
     check_sound(path, result, ("difference", "left_out", "low", "measured", "predicted", "summary"))
     accepted = f"accepted is what perfmodel writes as schema {VALIDATE_SCHEMA}"
+    _check_size(path, len(result.rows))
     for point in points_of(result):
         if not (point.seconds > 0 and 0 < point.low <= point.ratio <= point.high):
             raise InputError(f"{path}: row {point.row.id}: no time within an interval: {accepted}")
@@ -85,4 +90,10 @@ def _load_sensitivity(path: Path) -> Any:
 
     result = load_document(path, Sensitivity)
     check_sound(path, result, ("results", "mean_gain", "gains"))
+    _check_size(path, len(result.results), len(result.measurements))
     return result
+
+
+def _check_size(path: Path, *rows: int) -> None:
+    if max(rows) > MOST_ROWS:
+        raise InputError(f"{path}: {max(rows)} rows: accepted are at most {MOST_ROWS}")

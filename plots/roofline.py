@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from plots.axes import plain_log_ticks
 from plots.benchmarks import Benchmark, Benchmarks, Group, by_question
 from plots.style import FAINT, INK, add_title, source_line, style
+from plots.words import cut
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")
 MARKERS = "osD^vP*Xdh<"
@@ -28,7 +29,8 @@ PEER_LOOK: dict[str, Any] = {"color": "#0072b2", "marker": "o", "linestyle": "",
 _WIDTH, _HEAD, _FOOT, _ROW = 13.0, 1.0, 0.95, 0.3
 _LEAST_HEIGHT = 4.2
 _LEFT, _RIGHT = 0.075, 0.985
-_NAME = 36
+_NAME, _UNIT = 36, 12
+MOST_QUESTIONS = 100
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
@@ -49,12 +51,14 @@ def plot_roofline(result: Benchmarks) -> Figure:
     Raises
     ------
     ValueError
-        No benchmark has a roofline or a peer.
+        No benchmark has a roofline or a peer, or there are more than :data:`MOST_QUESTIONS` questions.
     """
     roofs = by_question([one for one in result.benchmarks if one.extra_info.roofline_ratio])
     peers = by_peer([one for one in result.benchmarks if one.extra_info.peer and one.extra_info.peer_ratio])
     if not roofs and not peers:
         raise ValueError("no benchmark with a roofline or a peer")
+    if max(len(roofs), len(peers)) > MOST_QUESTIONS:
+        raise ValueError(f"{max(len(roofs), len(peers))} questions: at most {MOST_QUESTIONS} can be drawn")
     with style():
         rows = max(len(roofs) + (len(peers) + 3 if roofs and peers else 0), len(peers))
         height = _HEAD + max(_LEAST_HEIGHT, _ROW * (rows + 2)) + _FOOT
@@ -102,7 +106,9 @@ def _made_by(result: Benchmarks) -> tuple[str, ...]:
     cpu = result.machine_info.cpu
     settings = sorted({one.extra_info.thp for one in result.benchmarks})
     python = f"Python {result.machine_info.python_version}" if result.machine_info.python_version else ""
-    machine = ", ".join(part for part in (cpu.brand_raw, f"{cpu.count} cores", f"THP {', '.join(settings)}") if part)
+    machine = ", ".join(
+        part for part in (cut(cpu.brand_raw, _NAME), f"{cpu.count} cores", f"THP {', '.join(settings)}") if part
+    )
     return tuple(part for part in (f"pytest-benchmark, {result.datetime[:10]}", machine, python) if part)
 
 
@@ -170,8 +176,8 @@ def _draw_peers(axes: Axes, peers: Sequence[Group]) -> None:
 
 
 def _row_name(group: Group, unit: str) -> str:
-    name = group.name if len(group.name) <= _NAME else group.name[: _NAME - 1] + "…"
-    return f"{name} ({unit})" if unit else name
+    name = cut(group.name, _NAME)
+    return f"{name} ({cut(unit, _UNIT)})" if unit else name
 
 
 def _dress_rows(axes: Axes, names: Sequence[str], label: str, title: str) -> None:

@@ -22,12 +22,14 @@ from plots.stacks import (
     stack,
     time_unit,
 )
-from plots.style import add_title, fold, source_line, style
+from plots.style import LINE_HEIGHT, add_title, source_line, style
 from plots.swept import Line, Swept
+from plots.words import cut
 
 MOST_ROWS = 16
+MOST_LETTERS = 15
 
-_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS, _GAP = 13.0, 0.5, 1.3, 0.65, 1.0
+_WIDTH, _ROW_HEIGHT, _HEAD, _AXIS, _GAP = 13.0, 0.5, 0.85, 0.65, 1.0
 _LEGEND_COLUMNS, _LEGEND_ROW, _SOURCE = 4, 0.22, 0.42
 _LEFT, _RIGHT = 0.095, 0.985
 _NAMED_PER_CENT = (7, 12, 18, 24)
@@ -60,10 +62,12 @@ def plot_stages(swept: Swept) -> Figure:
     parts, unit = group_stages(every), time_unit(max(cost.total for cost in every))
     with style():
         block, foot = _ROW_HEIGHT * len(line.labels), _LEGEND_ROW * -(-(len(parts) + 1) // _LEGEND_COLUMNS) + _SOURCE
-        height = _HEAD + 2 * block + _GAP + _AXIS + foot
+        lines = line.lines()
+        head = _HEAD + LINE_HEIGHT * len(lines)
+        height = head + 2 * block + _GAP + _AXIS + foot
         figure = Figure(figsize=(_WIDTH, height))
         grid = figure.add_gridspec(
-            2, len(costs), left=_LEFT, right=_RIGHT, bottom=(foot + _AXIS) / height, top=1 - _HEAD / height,
+            2, len(costs), left=_LEFT, right=_RIGHT, bottom=(foot + _AXIS) / height, top=1 - head / height,
             wspace=0.12, hspace=_GAP / block,
         )  # fmt: skip
         limit = 1.04 * max(unit.of_ns(cost.high) for cost in every)
@@ -74,11 +78,10 @@ def plot_stages(swept: Swept) -> Figure:
             _draw_shares(share, own, parts, _NAMED_PER_CENT[min(len(costs), len(_NAMED_PER_CENT)) - 1])
             dress(share, f"{interface}: where it goes", "share of the time, %", 100.4)
             for axes in (time, share):
-                name_rows(axes, line.labels)
+                name_rows(axes, [cut(label, MOST_LETTERS) for label in line.labels])
                 axes.tick_params(axis="y", labelleft=column == 0)
         add_legend(figure, parts, _LEFT - 0.01, foot / height, _LEGEND_COLUMNS, figure.axes[0])
-        where, missing = line.lines()
-        add_title(figure, f"Time by stage, by {line.heading} and interface", *fold(where), missing)
+        add_title(figure, f"Time by stage, by {line.heading} and interface", *lines)
         source_line(figure, *line.made_by())
     return figure
 

@@ -6,7 +6,6 @@ stages share a hue, and hatches tell stages apart without it.
 """
 
 import io
-import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from perfmodel.result import ParametersId
+from plots.words import cut
 
 INK = "#222222"
 FAINT = "#767676"
+LINE_HEIGHT = 0.19
+"""Inches of a line below the title."""
 
 _FILE_DPI = 160
 _EDGE = 0.012
+_NAME = 40
 _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is not that of all versions
     {
         "axes.axisbelow": True,
@@ -182,11 +185,6 @@ def add_title(figure: Figure, title: str, *lines: str, gid: str = "scenario") ->
         figure.text(_EDGE, 1 - 0.42 / height, said, va="top", fontsize=9.5, linespacing=1.3, gid=gid)
 
 
-def fold(text: str, columns: int = 150) -> list[str]:
-    """Return ``text`` in lines that fit a figure 13 inches wide below its title."""
-    return textwrap.wrap(text, columns)
-
-
 def source_line(figure: Figure, *parts: str) -> Text:
     """Write at the foot of ``figure`` what made it, such as :func:`priced_by`, a seed, :func:`module_of`."""
     foot = 0.1 / figure.get_figheight()
@@ -195,7 +193,7 @@ def source_line(figure: Figure, *parts: str) -> Text:
 
 def priced_by(version: str, parameters: ParametersId) -> str:
     """Return the version that made a result, and the parameter set that priced it."""
-    return f"perfmodel {version} · parameters {parameters.name} ({parameters.sha256[:12]})"
+    return f"perfmodel {cut(version, _NAME)} · parameters {cut(parameters.name, _NAME)} ({parameters.sha256[:12]})"
 
 
 def module_of(scenario: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from perfmodel.parameters import ParameterSet
 from perfmodel.sizes import format_size
 from perfmodel.sound import LONGEST
 from perfmodel.sweep.dataset import axis_names, labels, ledger_at, numbers, parameters_at
+from plots.words import fold
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -196,15 +197,16 @@ class Line:
             return f"{number / (1 << 30):.2g} GiB"
         return f"{100 * number:.2g} %" if self.axis == "shattered" else f"{number:.2g}"
 
-    def lines(self) -> tuple[str, str]:
-        """Return where the sweep is looked at along its other axes, and what is missing."""
+    def lines(self) -> list[str]:
+        """Return the lines below a title: where the sweep is looked at along its other axes, and what is missing."""
         where = [
             " ".join(filter(None, (name, self._said(name, place), self._units.get(name))))
             for name, place in self.at.items()
         ]
         missing = int((self.values("status") != 0).sum())
         of = len(self.places) * len(self.interfaces)
-        return ", ".join(where), f"{missing} of {of} points are missing: they failed or were not run" if missing else ""
+        gone = [f"{missing} of {of} points are missing: they failed or were not run"] if missing else []
+        return [*fold(", ".join(where)), *gone]
 
     def made_by(self) -> tuple[str, ...]:
         """Return what the source line says."""

@@ -64,17 +64,15 @@ def _draw(path: Path, kind: str, read: Any, name: str | None, output: str) -> No
     from plots.style import render
 
     try:
-        drawn = figure.draw(read)
+        drawn = render(figure.draw(read), Path(output).suffix[1:].lower())
     except ValueError as error:
         raise InputError(f"{path}: figure {figure.name!r}: {error}") from None
-    write_whole(Path(output), render(drawn, Path(output).suffix[1:].lower()))
+    write_whole(Path(output), drawn)
     print(output)
 
 
 def _read(path: Path, at: Sequence[str]) -> tuple[str, Any]:
     if is_sweep(path):
-        if find_spec("xarray") is None:
-            raise InputError("a sweep needs xarray: install perfmodel[sweep]")
         from plots.swept import read_sweep
 
         return "sweep", read_sweep(path, at)

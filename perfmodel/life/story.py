@@ -103,7 +103,7 @@ def load_life(path: Path) -> LifeResult:
     result = load_document(path, LifeResult)
     accepted = f"accepted is what perfmodel writes as schema {LIFE_SCHEMA}"
     lives = {tuple(phase.name for phase in row.phases) for row in result.rows}
-    if len(lives) != 1 or lives == {()}:
+    if len(lives) != 1 or lives == {()} or len({row.interface for row in result.rows}) < len(result.rows):
         raise InputError(f"{path}: interfaces without the same phases: {accepted}")
     if not all(is_sound(cost) for row in result.rows for cost in (row.ns, *(phase.ns for phase in row.phases))):
         raise InputError(f"{path}: a phase whose costs do not add up: {accepted}")

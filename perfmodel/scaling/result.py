@@ -64,7 +64,8 @@ def load_scale(path: Path) -> ScaleResult:
     points = [point for curve in result.curves for point in curve.points]
     if not points or not all(math.isfinite(p.gib_per_s.value) and p.gib_per_s.value > 0 for p in points):
         raise InputError(f"{path}: a curve without throughput: accepted is what perfmodel writes as schema {SCHEMA}")
-    if not all(_is_sound(curve) for curve in result.curves):
+    named = {(curve.workload, curve.interface, curve.state) for curve in result.curves}
+    if len(named) < len(result.curves) or not all(map(_is_sound, result.curves)):
         raise InputError(f"{path}: a curve that is none: accepted is what perfmodel writes as schema {SCHEMA}")
     check_scenario(path, result.scenario)
     check_sound(path, result)
