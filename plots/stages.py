@@ -32,7 +32,7 @@ MOST_LETTERS = 15
 _WIDTH, _ROW_HEIGHT, _HEAD, _AXIS, _GAP = 13.0, 0.5, 0.85, 0.65, 1.0
 _LEGEND_COLUMNS, _LEGEND_ROW, _SOURCE = 4, 0.22, 0.42
 _LEFT, _RIGHT = 0.095, 0.985
-_NAMED_PER_CENT = (7, 12, 18, 24)
+_NAMED_PER_CENT = (7, 9, 12, 15)
 """By number of panels side by side."""
 
 

@@ -21,6 +21,7 @@ from plots.words import fold
 if TYPE_CHECKING:
     import xarray as xr
 
+MOST_SAMPLES = 1 << 20
 _TITLES = {"memory": "guest memory", "shattered": "share of the 1G folios that are shattered", "vcpus": "vCPUs of a TD"}
 
 
@@ -258,10 +259,23 @@ def read_sweep(path: Path, at: Sequence[str] = ()) -> Swept:
                 raise InputError(f"{path}: axis {name}: {label[:40]!r}: accepted is a line of printable characters")
     if unknown := set(labels(dataset, "interface")) - set(INTERFACES):
         raise InputError(f"{path}: interface {min(unknown)!r}: accepted are {', '.join(INTERFACES)}")
+    _check_attributes(path, dataset.attrs)
     swept = Swept(dataset, dict(_place(dataset, one) for one in at))
     if not (dataset["status"].values == 0).any():
         raise InputError(f"{path}: no point of the sweep was run: accepted is one with results")
     return swept
+
+
+def _check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Refuse a sweep that does not say what made it."""
+    for name in ("version", "module"):
+        text = attributes.get(name)
+        if not (isinstance(text, str) and text.isprintable() and len(text) <= LONGEST):
+            raise InputError(f"{path}: attribute {name!r}: accepted is a line of printable characters")
+    for name, least, most in (("seed", 0, 2**63 - 1), ("samples", 1, MOST_SAMPLES)):
+        number = attributes.get(name)
+        if not (isinstance(number, int | np.integer) and least <= number <= most):
+            raise InputError(f"{path}: attribute {name!r}: accepted is a whole number from {least} to {most}")
 
 
 def _place(dataset: "xr.Dataset", text: str) -> tuple[str, int]:

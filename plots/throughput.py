@@ -28,7 +28,7 @@ def plot_throughput(swept: Swept) -> Figure:
     curves = [
         of_interface(line, place, "gib_per_s", INTERFACE_LOOKS[name]) for place, name in enumerate(line.interfaces)
     ]
-    title = f"Throughput of populating, by {line.heading}"
+    title = f"Throughput by {line.heading}"
     with style():
         figure, axes = draw_curves(line, curves, title, "throughput", "GiB/s")
         add_legend(figure, axes, curves)

@@ -37,7 +37,7 @@ def plot_vcpus(swept: Swept) -> Figure:
     more = []
     with style():
         figure, axes = draw_curves(
-            line, curves, "Throughput of populating, by number of vCPUs", "throughput of all TDs together", "GiB/s"
+            line, curves, "Throughput by number of vCPUs", "throughput of all TDs together", "GiB/s"
         )
         if line.numbers[0] == 1:
             for place, curve in enumerate(curves):

@@ -5,6 +5,7 @@ import pytest
 
 from perfmodel.errors import InputError
 from perfmodel.sweep.dataset import labels, ledger_at
+from perfmodel.sweep.stored import to_netcdf
 from plots.swept import Swept, read_sweep
 
 
@@ -81,9 +82,17 @@ def test_places_that_are_not_there_are_refused(sweep_file, at, said):
         read_sweep(sweep_file, (at,))
 
 
-def test_a_sweep_without_results_is_refused(memory_and_shares, tmp_path):
-    from perfmodel.sweep.stored import to_netcdf
+@pytest.mark.parametrize(
+    ("name", "value"), [("version", 3), ("module", "a\nb"), ("seed", -1), ("samples", 0), ("samples", 1 << 40)]
+)
+def test_a_sweep_that_does_not_say_what_made_it_is_refused(prices, tmp_path, name, value):
+    path = tmp_path / "sweep.nc"
+    path.write_bytes(to_netcdf(prices.assign_attrs({name: value})))
+    with pytest.raises(InputError, match=f"attribute '{name}': accepted is"):
+        read_sweep(path)
 
+
+def test_a_sweep_without_results_is_refused(memory_and_shares, tmp_path):
     nothing = memory_and_shares.copy(deep=True)
     nothing["status"][:] = 2
     path = tmp_path / "nothing.nc"
