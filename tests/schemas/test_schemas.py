@@ -139,7 +139,7 @@ def test_schema_is_valid_and_describes_every_field(name):
     Draft202012Validator.check_schema(schema)
     assert schema["properties"]["schema"]["const"] == f"perfmodel/{name.replace('-', '/')}"
     for path, place in objects_of(schema):
-        assert place["additionalProperties"] is False or path[-1] in {*NUMBERS_BY_NAME, "waits_ns"}, path
+        assert place["additionalProperties"] is False or path[-1] in {*NUMBERS_BY_NAME, "waits_ns", "axes"}, path
         for key, field in place.get("properties", {}).items():
             assert field["description"].endswith("."), (*path, key)
             if field.get("type") == "integer" and key != "histogram_difference":
