@@ -58,7 +58,7 @@ def draw_curves(line: Line, curves: Sequence[Curve], title: str, label: str, uni
         [side[np.isfinite(side)] for curve in curves for side in (curve.low, curve.value, curve.high)]
     )
     if not seen.size:
-        raise ValueError(f"nothing was mapped at any point along {line.axis}")
+        raise ValueError(f"no value at any point along {line.axis}: nothing was mapped, or a life has no throughput")
     lines = line.lines()
     height = _HEAD + LINE_HEIGHT * len(lines) + _PANEL + _FOOT
     figure = Figure(figsize=(_WIDTH, height))
@@ -104,6 +104,5 @@ def add_legend(figure: Figure, axes: Axes, curves: Sequence[Curve], *more: Artis
     handles += [Patch(facecolor=FAINT, alpha=0.25, label=INTERVAL_LABEL), *more]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(_LEFT - 0.01, _LEGEND_TOP / figure.get_figheight()),
-        ncols=_LEGEND_COLUMNS, fontsize=8.5,
-        handlelength=3.2, borderaxespad=0,
+        ncols=_LEGEND_COLUMNS, fontsize=8.5, handlelength=3.2, borderaxespad=0,
     )  # fmt: skip

@@ -65,6 +65,13 @@ def _needs_axis(*only: str) -> Callable[[Any], str]:
     return lambda sweep: str(sweep.lacks_numbers(only))
 
 
+def _needs_pair(sweep: Any) -> str:
+    """Return why a sweep gives no speed-up: it needs an axis of numbers, pfn and another interface."""
+    if "pfn" not in sweep.interfaces or len(sweep.interfaces) < 2:
+        return f"interfaces {', '.join(sweep.interfaces)}: pfn and another one are needed"
+    return str(sweep.lacks_numbers())
+
+
 class Drawing(NamedTuple):
     """One figure.
 
@@ -119,7 +126,7 @@ FIGURES = (
     Drawing("throughput", ("sweep",), "plots.throughput.plot_throughput",
             "GiB/s by guest memory (or another swept number), with intervals", _needs_axis(), "memory"),
     Drawing("speedup", ("sweep",), "plots.speedup.plot_speedup",
-            "pfn over the other interfaces by share of shattered folios (or another swept number)", _needs_axis(),
+            "pfn over the other interfaces by share of shattered folios (or another swept number)", _needs_pair,
             "shattered"),
     Drawing("vcpus", ("sweep",), "plots.vcpus.plot_vcpus",
             "throughput by number of vCPUs, with intervals and knees", _needs_axis("vcpus"), "vcpus"),

@@ -9,7 +9,6 @@ from perfmodel.errors import InputError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
-
 MOST_ROWS = 300
 """Of a validation or a sensitivity: a figure with more could not be read."""
 

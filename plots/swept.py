@@ -49,6 +49,18 @@ class Swept:
             if name != "interface" and name not in self.fixed and sizes[name] > 1
         ]
 
+    @cached_property
+    def interface_places(self) -> list[int]:
+        """Indices of the interfaces that are drawn: all, or the one that was asked for."""
+        only = self.fixed.get("interface")
+        return list(range(self.dataset.sizes["interface"])) if only is None else [only]
+
+    @cached_property
+    def interfaces(self) -> list[str]:
+        """Their names."""
+        names = labels(self.dataset, "interface")
+        return [names[place] for place in self.interface_places]
+
     def free_numbers(self, only: Sequence[str] = ()) -> list[str]:
         """Return the free axes whose values are numbers, of ``only`` where there are any."""
         return [name for name in self.free if f"{name}_value" in self.dataset.coords and name in (only or (name,))]
@@ -109,17 +121,15 @@ class Line:
         others = [name for name in axis_names(self.dataset) if name not in (self.axis, "interface")]
         return {name: self.swept.fixed.get(name, 0) for name in others}
 
-    @cached_property
+    @property
     def interface_places(self) -> list[int]:
         """Indices of the interfaces that are drawn."""
-        only = self.swept.fixed.get("interface")
-        return list(range(self.dataset.sizes["interface"])) if only is None else [only]
+        return self.swept.interface_places
 
-    @cached_property
+    @property
     def interfaces(self) -> list[str]:
         """Their names."""
-        names = labels(self.dataset, "interface")
-        return [names[place] for place in self.interface_places]
+        return self.swept.interfaces
 
     @cached_property
     def labels(self) -> list[str]:

@@ -109,6 +109,12 @@ BAD = {
     "unknown figure": ("compare", ["--figure", "bogus"], "figure 'bogus'", "gives interfaces, refusals"),
     "figure of another result": ("compare", ["--figure", "latency"], "is of 'scale --json'", "interfaces, refusals"),
     "figure that is not in it": ("scale", ["--figure", "changes"], "no curve of workload convert", "scaling, latency"),
+    "one of two interfaces": (
+        "sweep",
+        ["--figure", "speedup", "--at", "interface=pfn"],
+        "interfaces pfn: pfn and",
+        "vcpus",
+    ),
     "axis that is not swept": ("sweep", ["--figure", "vcpus", "--at", "vcpus=1"], "no axis vcpus", "throughput"),
     "axis that is not there": ("sweep", ["--at", "colour=red"], "at 'colour=red'", "scenario, guest, backing"),
     "label that is not there": ("sweep", ["--at", "memory=1TiB"], "at 'memory=1TiB'", "memory=4MiB, memory=8MiB"),
