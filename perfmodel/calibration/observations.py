@@ -232,6 +232,9 @@ def _observation(row: int, cells: dict[str, str], asked: bool) -> Observation:
     if None in cells or None in cells.values():
         raise _CellError(row, "id", cells.get("id"), "are as many cells as the header has columns")
     cell = {column: (cells.get(column) or "").strip() for column in COLUMNS}
+    for column, text in cell.items():
+        if not text.replace("\n", "").isprintable():
+            raise _CellError(row, column, text, "is text without control characters")
 
     def one_of(column: str, accepted: Sequence[str], default: str = "") -> str:
         if (value := cell[column] or default) not in accepted:
