@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from perfmodel.errors import InputError
+from perfmodel.files import open_regular
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -18,7 +19,7 @@ def is_sweep(path: Path) -> bool:
     if path.is_dir() or path.suffix == ".nc":
         return True
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_HDF5)) == _HDF5
     except OSError:
         return False  # the reader of JSON says what is wrong

@@ -49,11 +49,11 @@ def plot_command(result: Path, output: str | None, name: str | None, at: tuple[s
         raise InputError(f"output {output!r}: accepted are {', '.join(_FORMATS)}")
     check_writable(output)
     kind, read = _read(result, at)
+    if output is not None:
+        _draw(result, kind, read, name, output)
     if listing:
         for figure in figures_of(kind, read):
             print(f"{figure.name:<12} {figure.shows}")
-    if output is not None:
-        _draw(result, kind, read, name, output)
 
 
 def _draw(path: Path, kind: str, read: Any, name: str | None, output: str) -> None:
