@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from perfmodel.errors import InputError
+from perfmodel.files import read_whole
 
 ACCEPTED = "accepted is what 'pytest --benchmark-only --benchmark-json' writes of this project's bench/"
 MOST = 1000
@@ -101,7 +102,7 @@ def load_benchmarks(path: Path) -> Benchmarks:
         The file is not one, or none of its benchmarks has a roofline or a peer.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Benchmarks)
+        found = msgspec.json.decode(read_whole(path), type=Benchmarks)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}: {ACCEPTED}") from None
     texts = [text for one in found.benchmarks for text in (one.question, one.extra_info.unit, one.extra_info.peer)]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from perfmodel.errors import InputError
-from perfmodel.files import open_regular
+from perfmodel.files import open_regular, read_whole
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -61,7 +61,7 @@ def read_result(path: Path) -> tuple[str, Any]:
 def _holds_benchmarks(path: Path) -> bool:
     """Return whether a file is JSON of pytest-benchmark: results of perfmodel say their schema."""
     try:
-        head = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        head = msgspec.json.decode(read_whole(path), type=dict[str, msgspec.Raw])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return False
     return "schema" not in head and {"benchmarks", "machine_info"} <= head.keys()
