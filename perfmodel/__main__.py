@@ -17,8 +17,9 @@ from perfmodel.commands.plot import plot_command
 from perfmodel.commands.scale import scale_command
 from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
+from perfmodel.commands.sweep import sweep_command
 from perfmodel.commands.validate import validate_command
-from perfmodel.errors import InputError, ModelError
+from perfmodel.errors import InputError, Interrupted, ModelError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -41,6 +42,7 @@ for command in (
     plot_command,
     steady_command,
     scale_command,
+    sweep_command,
     calibrate_command,
     validate_command,
     sensitivity_command,
@@ -64,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), BAD_INPUT)
     except ModelError as error:
         _fail(f"the model contradicts itself, please report this: {error}", FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing was written", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        told = error.__cause__ if isinstance(error.__cause__, Interrupted) else None  # click's own comes on top
+        _fail(str(told) if told else "interrupted; nothing was written", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has enough
         sys.exit(OK)

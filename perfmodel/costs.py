@@ -234,8 +234,13 @@ def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int
     list of Price
         An interval always holds its central value; should sampling leave it out, the interval is widened.
     """
+    return prices_of(ledgers, parameters, sample_costs(ledgers, parameters, samples, seed))
+
+
+def prices_of(ledgers: Sequence[Ledger], parameters: ParameterSet, costs: npt.NDArray[np.float64]) -> list[Price]:
+    """Do what `price_many` does with the ``costs`` that `sample_costs` has drawn, shape (samples, ledgers)."""
     stages_ns = unit_matrix(ledgers, parameters.names) @ parameters.values_ns()
-    bounds = np.quantile(sample_costs(ledgers, parameters, samples, seed), INTERVAL, axis=0)
+    bounds = np.quantile(costs, INTERVAL, axis=0)
     prices, stages = [], stages_of(ledgers)
     for k in range(len(ledgers)):
         by_stage = dict(zip(stages, stages_ns[k].tolist(), strict=True))
@@ -261,7 +266,11 @@ def cost_ratio(
         If `denominator` costs nothing.
     """
     above, below = price_many([numerator, denominator], parameters, samples=1, seed=seed)
-    value = above.total_ns / below.total_ns
     costs = sample_costs([numerator, denominator], parameters, samples, seed)
-    low, high = np.quantile(costs[:, 0] / costs[:, 1], INTERVAL).tolist()
+    return ratio_of(above.total_ns / below.total_ns, costs[:, 0], costs[:, 1])
+
+
+def ratio_of(value: float, above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> Ratio:
+    """Return the quotient ``value`` with the interval of its samples, shape (samples,) each."""
+    low, high = np.quantile(above / below, INTERVAL).tolist()
     return Ratio(value, min(low, value), max(high, value))

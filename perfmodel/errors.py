@@ -1,4 +1,4 @@
-"""The one error that a user can cause."""
+"""What can end a command before its time."""
 
 
 class InputError(ValueError):
@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class ModelError(RuntimeError):
     """The model contradicts itself, for example by a law of conservation: a defect, never the user's doing."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has interrupted long work; the message says what is kept of it."""

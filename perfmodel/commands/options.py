@@ -120,8 +120,8 @@ def build_scenario(given: dict[str, Any]) -> "Scenario":
     """Return the scenario of the given option values; takes them out of ``given``."""
     from perfmodel.scenario import Scenario
 
-    block_shares = _block_shares(given.pop("block_shares"))
-    features_off = tuple(_feature_off(text) for text in given.pop("features"))
+    block_shares = parse_block_shares(given.pop("block_shares"))
+    features_off = tuple(parse_feature_off(text) for text in given.pop("features"))
     fields = Scenario.__dataclass_fields__.keys() & given.keys()
     return Scenario(block_shares=block_shares, features_off=features_off, **{name: given.pop(name) for name in fields})
 
@@ -134,14 +134,16 @@ def build_parameters(given: dict[str, Any]) -> "ParameterSet":
     return load_parameters(preset, given.pop("params"), tuple(given.pop("overrides")), calibrated)
 
 
-def _feature_off(text: str) -> str:
+def parse_feature_off(text: str) -> str:
+    """Return the name of the feature that ``NAME=off`` turns off."""
     name, _, value = text.partition("=")
     if value != "off":
         raise InputError(f"module-feature {text!r}: accepted is NAME=off, NAME of {_either(names.MODULE_FEATURES)}")
     return name
 
 
-def _block_shares(text: str | None) -> dict[int, float]:
+def parse_block_shares(text: str | None) -> dict[int, float]:
+    """Return shares by order of ``ORDER=SHARE,...``."""
     shares: dict[int, float] = {}
     for item in text.split(",") if text else ():
         order, _, share = item.partition("=")

@@ -4,37 +4,24 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from perfmodel.life.calls import CALLS
 from perfmodel.life.scenario_file import WhatIf
 from perfmodel.life.story import LifeResult, LifeRow, PhaseRow
 from perfmodel.show import format_time
 from perfmodel.sizes import format_size
 
+_AUG = "TDH.MEM.PAGE.AUG"
 _ROWS = {
     "TD exits, EPT violation": ("td_exit",),
     "TD exits, MapGPA": ("map_gpa",),
-    "TDH.MEM.PAGE.ADD": ("page_add",),
-    "TDH.MR.EXTEND": ("mr_extend",),
-    "TDH.MEM.SEPT.ADD": ("sept_add",),
-    "TDH.MEM.PAGE.AUG at 4K": ("aug_4k",),
-    "TDH.MEM.PAGE.AUG at 2M": ("aug_2m",),
-    "TDH.MEM.PAGE.AUG at 1G": ("aug_1g",),
-    "TDH.MEM.RANGE.BLOCK": ("block_4k", "block_2m", "block_1g", "block_table"),
-    "TDH.MEM.TRACK": ("mem_track",),
-    "TDH.MEM.PAGE.DEMOTE": ("demote",),
-    "TDH.MEM.PAGE.PROMOTE": ("promote",),
-    "TDH.MEM.PAGE.REMOVE": ("remove_4k", "remove_2m", "remove_1g"),
-    "TDH.PHYMEM.PAGE.WBINVD": ("page_wbinvd",),
-    "TDH.PHYMEM.PAGE.RECLAIM": ("reclaim_4k", "reclaim_2m", "reclaim_1g"),
-    "TDH.PHYMEM.PAMT.ADD": ("pamt_add",),
-    "TDH.PHYMEM.PAMT.REMOVE": ("pamt_remove",),
-    "TDG.MEM.PAGE.ACCEPT": (
-        "accept_4k",
-        "accept_2m",
-        "accept_1g",
-        "accept_exit",
-        "accept_size_mismatch",
-        "accept_1g_invalid",
-    ),
+    **{
+        title: counters
+        for name, parts in CALLS.items()
+        if name != "TDH.VP.ENTER"
+        for title, counters in (
+            [(f"{name} at {part[-2:].upper()}", (part,)) for part in parts] if name == _AUG else [(name, parts)]
+        )
+    },
     "#VE": ("virtualization_exception",),
     "vCPUs interrupted": ("kick",),
     "mmu_lock for write": ("write_lock",),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.comparison import priced_counters
 from perfmodel.costs import ALL_STAGES, counter_names, ledger, unit_matrix
+from perfmodel.counting import priced_counters
 from perfmodel.memory import GuestMemory
 from perfmodel.parameters import ParameterSet
 from perfmodel.policies import POLICIES

@@ -11,8 +11,8 @@ import twin_words
 from kernels.keyhole_calls import GUEST_MAPS, GUEST_MISSES, HOST_MAPS, HOST_MISSES
 from kernels.keyhole_populate import ESTIMATED
 from perfmodel import Scenario
-from perfmodel.comparison import priced_counters
 from perfmodel.costs import ledger
+from perfmodel.counting import priced_counters
 from perfmodel.guests import GUESTS
 from perfmodel.memory import GuestMemory
 from perfmodel.module import ModulePlatform, ModuleTdmr, TdxModule

@@ -1,0 +1,132 @@
+"""Tasks of a sweep, one after the other in this process or on a dask cluster; results come back as they are done."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perfmodel.errors import InputError
+from perfmodel.fingerprint import model_fingerprint
+from perfmodel.parameters import ParameterSet
+from perfmodel.sweep.point import Point, PointCounts, PointMeeting, count_point, meet_point, meeting_key
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Task:
+    """A point to count or, with its counts, a meeting to simulate."""
+
+    point: Point
+    counts: PointCounts | None = None
+    parameters: ParameterSet | None = None
+
+    @property
+    def key(self) -> str:
+        """Key of the part that it makes."""
+        if self.counts is None or self.parameters is None:
+            return self.point.key
+        return meeting_key(self.counts.key, self.parameters)
+
+    @property
+    def size(self) -> int:
+        """GiB of the guest, by which the time left is estimated."""
+        return max(self.point.scenario.memory_bytes >> 30, 1)
+
+    def run(self, threads: int | None = None) -> PointCounts | PointMeeting:
+        """Do it."""
+        if self.counts is None or self.parameters is None:
+            return count_point(self.point, threads)
+        return meet_point(self.point, self.counts, self.parameters, threads)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: its part, or why there is none."""
+
+    task: Task
+    part: PointCounts | PointMeeting | None
+    failed: str = ""
+
+
+def run_serially(tasks: Sequence[Task], threads: int | None = None) -> Iterator[Outcome]:
+    """Yield outcomes in the order of ``tasks``; a task that fails does not stop the others."""
+    for task in tasks:
+        try:
+            yield Outcome(task, task.run(threads))
+        except Exception as error:  # whatever it is: its reason is recorded
+            yield Outcome(task, None, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _run_one(task: Task, model: str) -> PointCounts | PointMeeting:
+    """Run a task on a worker, on one thread; refuse to where the worker's source is not the client's."""
+    if model != model_fingerprint():
+        raise InputError(f"a worker runs perfmodel of source {model_fingerprint()}, this is {model}")
+    return task.run(threads=1)
+
+
+def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]:
+    """Yield outcomes as workers finish them.
+
+    A task whose worker dies is given to another; one on which three workers have died has failed.
+
+    Raises
+    ------
+    InputError
+        A worker runs other source than this process.
+    """
+    from distributed import as_completed
+
+    model = model_fingerprint()
+    longest_first = sorted(tasks, key=lambda one: -one.size)  # no worker is left alone at the end
+    waiting = {
+        client.submit(_run_one, task, model, key=f"perfmodel-{task.key}", pure=True): task for task in longest_first
+    }
+    for future in as_completed(list(waiting)):
+        task = waiting.pop(future)
+        error = future.exception() if future.status != "finished" else None
+        if isinstance(error, InputError):
+            raise error
+        yield Outcome(task, None, _reason(error)) if error else Outcome(task, future.result())
+
+
+@contextlib.contextmanager
+def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | None]":
+    """Connect to the dask scheduler at an address, or start ``workers`` processes here; None for neither.
+
+    Raises
+    ------
+    InputError
+        distributed is not installed, or nobody answers at the address.
+    """
+    if scheduler is None and workers is None:
+        yield None
+        return
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError("a cluster needs dask.distributed: install perfmodel[cluster]") from None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": _CONNECT_SECONDS}))
+        if scheduler is not None:
+            try:
+                client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_SECONDS))
+            except (OSError, ValueError, TimeoutError) as error:
+                raise InputError(
+                    f"scheduler {scheduler!r}: {error}: accepted is the address of a running dask scheduler, such as "
+                    "tcp://10.0.0.1:8786"
+                ) from None
+        else:
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+            )
+            client = stack.enter_context(Client(stack.enter_context(cluster)))
+        yield client
