@@ -11,6 +11,7 @@ from perfmodel.commands.calibrate import calibrate_command
 from perfmodel.commands.compare import compare_command, run_command
 from perfmodel.commands.conform import conform_command
 from perfmodel.commands.doctor import doctor_command
+from perfmodel.commands.explore import explore_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
@@ -40,6 +41,7 @@ for command in (
     params_command,
     ingest_group,
     plot_command,
+    explore_command,
     steady_command,
     scale_command,
     sweep_command,

@@ -1,0 +1,70 @@
+// The page: Bokeh has made the charts and hands them over; every choice and every move shows everything anew.
+
+/** Wire the page; called by the CustomJS of the document with its models. */
+function startExplore(charts) {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const pricing = new Pricing(data);
+  const sliders = new Sliders(data, document.getElementById("sliders"), () => later());
+  const results = new Results(data, pricing, charts, (name) => sliders.goTo(name));
+  const choices = new Choices(data, document.getElementById("choices"), () => choose());
+  let waiting = false;
+
+  function show() {
+    const begun = performance.now();
+    pricing.setMoved(sliders.moved);
+    sliders.showShares(choices.pair, results.show(choices));
+    showMoved();
+    document.documentElement.dataset.answerMs = String(performance.now() - begun);
+  }
+
+  /** Show once a frame, however often a slider reports. */
+  function later() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      show();
+    });
+  }
+
+  function choose() {
+    results.showCounts(choices.guest);
+    show();
+    sliders.sortByShare();
+  }
+
+  function showMoved() {
+    const moved = [...sliders.moved];
+    const {version, parameters, sha256, seed, samples, module} = data.source;
+    const changed = moved.length ? `, ${moved.length} moved` : "";
+    document.getElementById("source").textContent =
+      `perfmodel ${version} · parameters ${parameters} (${sha256.slice(0, 12)}${changed}) · ` +
+      `seed ${seed} · ${samples.toLocaleString("en-US")} samples · module ${module}`;
+    document.getElementById("moved").textContent = moved.length
+      ? moved.map(([name, value]) => `${name} = ${value}`).join(", ") : "nothing was moved";
+    const file = document.getElementById("file-text");
+    if (file.closest("details").open) file.value = parameterFile(data.toml, sliders.moved);
+  }
+
+  function fitLegends() {
+    const width = document.getElementById("time-chart").clientWidth;
+    const columns = Math.max(1, Math.min(4, Math.floor(width / 180)));
+    for (const [chart, items, height] of [
+      [charts.time, data.stages.length, 250], [charts.throughput, data.interfaces.length, 310],
+    ]) {
+      const [legend] = chart.below.filter((one) => one.items);
+      const ncols = chart === charts.time ? columns : Math.max(1, Math.min(4, Math.floor(width / 140)));
+      legend.ncols = ncols;
+      chart.height = height + 18 * Math.ceil(items / ncols);
+    }
+  }
+
+  document.getElementById("download").addEventListener("click", () =>
+    download("parameters.toml", parameterFile(data.toml, sliders.moved)));
+  for (const id of ["file-details", "stage-details"]) document.getElementById(id).addEventListener("toggle", show);
+  results.relative.addEventListener("change", show);
+  fitLegends();
+  window.addEventListener("resize", fitLegends);
+  choose();
+  document.documentElement.dataset.ready = "true";
+}
