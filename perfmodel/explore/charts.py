@@ -40,7 +40,7 @@ def chart_document(guests: Guests, stages: list[str]) -> dict[str, Any]:
         document.add_root(figure)
     models = {"time": time, "throughput": throughput, **of_time, **of_throughput}
     document.js_on_event(DocumentReady, CustomJS(args=models, code=_START))
-    return _with_fixed_ids(document.to_json())
+    return _with_fixed_ids(document.to_json(deferred=False))
 
 
 def root_ids(document: Mapping[str, Any]) -> list[str]:
@@ -55,7 +55,7 @@ def _with_fixed_ids(document: dict[str, Any]) -> dict[str, Any]:
     def renamed(part: Any) -> Any:
         if isinstance(part, dict):
             return {key: number(value) if _is_id(key, value) else renamed(value) for key, value in part.items()}
-        return [renamed(one) for one in part] if isinstance(part, list) else part
+        return [renamed(one) for one in part] if isinstance(part, list | tuple) else part
 
     def number(model: str) -> str:
         return fixed.setdefault(model, f"m{len(fixed)}")
@@ -89,37 +89,36 @@ def _time_chart(guests: Guests, stages: list[str]) -> tuple[Any, dict[str, Any]]
     """Return horizontal bars by interface, one piece a stage, and the interval of their whole."""
     from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem, TeeHead, Whisker
 
-    drawn = _figure(y_range=list(reversed(guests.interfaces)), height=330, x_axis_label="time to populate, s")
-    bars = ColumnDataSource({name: [] for name in ("y", "left", "right", "colour", "hatch", "stage", "text")})
+    drawn = _figure(x_range=(0, 1), y_range=list(reversed(guests.interfaces)), height=330, x_axis_label="time to populate, s")
     spans = ColumnDataSource({name: [] for name in ("y", "low", "high")})
-    looks = [STAGE_LOOKS[stage] for stage in stages]
-    rows = len(guests.interfaces)
-    bars.data = {  # the script changes left, right and text alone
-        "y": [name for _ in stages for name in guests.interfaces],
-        "left": [0.0] * rows * len(stages), "right": [0.0] * rows * len(stages),
-        "colour": [look.colour for look in looks for _ in range(rows)],
-        "hatch": [_HATCHES.get(look.hatch[:1], look.hatch[:1]) for look in looks for _ in range(rows)],
-        "stage": [STAGE_TITLES[stage] for stage in stages for _ in range(rows)],
-        "text": [""] * rows * len(stages),
-    }  # fmt: skip
-    pieces = drawn.hbar(
-        y="y", left="left", right="right", height=0.62, source=bars, fill_color="colour", line_color=INK,
-        line_width=0.4, hatch_pattern="hatch", hatch_color=INK, hatch_alpha=0.55, hatch_scale=7, hatch_weight=0.6,
-    )  # fmt: skip
+    titles = [STAGE_TITLES[stage] for stage in stages]
+    ends = [f"{end} {title}" for title in titles for end in ("left", "right")]
+    bars = ColumnDataSource({"y": guests.interfaces} | {name: [0.0] * len(guests.interfaces) for name in ends}
+                            | {title: [""] * len(guests.interfaces) for title in titles})  # fmt: skip
+    pieces = []
+    for stage, title in zip(stages, titles, strict=True):
+        look = STAGE_LOOKS[stage]
+        # one renderer a stage: a hatch of its own for each bar is drawn anew with each move, in 40 ms
+        pieces.append(drawn.hbar(
+            y="y", left=f"left {title}", right=f"right {title}", height=0.62, source=bars, name=title,
+            fill_color=look.colour, line_color=INK, line_width=0.4,
+            hatch_pattern=_HATCHES.get(look.hatch[:1], look.hatch[:1]), hatch_color=INK, hatch_alpha=0.55,
+            hatch_scale=7, hatch_weight=0.6,
+        ))  # fmt: skip
+    _keep_one_glyph(pieces)
     heads = {end: TeeHead(size=12, line_color=INK) for end in ("upper_head", "lower_head")}
     drawn.add_layout(Whisker(
-        base="y", lower="low", upper="high", dimension="width", source=spans, line_color=INK, line_width=1.5, **heads,
+        base="y", lower="low", upper="high", dimension="width", source=spans, line_color=INK, line_width=1.5, level="overlay",
+        **heads,
     ))  # fmt: skip
     legend = Legend(
-        items=[
-            LegendItem(label=STAGE_TITLES[stage], renderers=[pieces], index=k * rows) for k, stage in enumerate(stages)
-        ],
+        items=[LegendItem(label=title, renderers=[piece]) for title, piece in zip(titles, pieces, strict=True)],
         orientation="horizontal", ncols=4, location="left", border_line_color=None, background_fill_alpha=0, padding=2,
         label_text_color=INK, label_text_font_size="12px", label_height=14, glyph_height=14, glyph_width=20, spacing=2,
     )  # fmt: skip
     drawn.add_layout(legend, "below")
-    drawn.add_tools(HoverTool(renderers=[pieces], tooltips=[("", "@y, @stage"), ("", "@text")]))
-    drawn.x_range.start, drawn.ygrid.grid_line_color = 0, None
+    drawn.add_tools(HoverTool(renderers=pieces, tooltips=[("", "@y, $name"), ("", "@$name")]))
+    drawn.ygrid.grid_line_color = None
     return drawn, {"bars": bars, "spans": spans}
 
 
@@ -128,8 +127,9 @@ def _throughput_chart(guests: Guests) -> tuple[Any, dict[str, Any]]:
     from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Span
 
     drawn = _figure(
-        x_axis_type="log", y_axis_type="log", height=330, x_axis_label="guest memory", y_axis_label="throughput, GiB/s"
-    )
+        x_axis_type="log", y_axis_type="log", x_range=(1, 2), y_range=(1, 2), height=330, x_axis_label="guest memory",
+        y_axis_label="throughput, GiB/s",
+    )  # fmt: skip
     sizes = {guest.memory_bytes / _GIB: guest.choice["memory"] for guest in guests.guests}
     drawn.xaxis.ticker = drawn.xgrid.ticker = FixedTicker(ticks=sorted(sizes), minor_ticks=[])
     drawn.xaxis.major_label_overrides = {
@@ -149,6 +149,7 @@ def _throughput_chart(guests: Guests) -> tuple[Any, dict[str, Any]]:
             "memory", "speed", source=source, marker=_MARKERS[look.marker], size=2 * look.size, line_color=look.colour,
             fill_color=look.colour if look.filled else "white", line_width=1.5, legend_label=name,
         ))  # fmt: skip
+    _keep_one_glyph(drawn.renderers)
     chosen = Span(dimension="height", location=0, line_color=FAINT, line_dash="dotted", line_width=1.5)
     drawn.add_layout(chosen)
     drawn.legend.update(
@@ -158,6 +159,12 @@ def _throughput_chart(guests: Guests) -> tuple[Any, dict[str, Any]]:
     drawn.add_layout(drawn.legend[0], "below")
     drawn.add_tools(HoverTool(renderers=points, tooltips=[("", "@text")]))
     return drawn, {"speeds": speeds, "chosen": chosen}
+
+
+def _keep_one_glyph(renderers: list[Any]) -> None:
+    """Do without the looks of what is selected or muted, which nothing here is: each is drawn up with each move."""
+    for renderer in renderers:
+        renderer.selection_glyph = renderer.nonselection_glyph = renderer.muted_glyph = None
 
 
 def _look(name: str) -> Any:

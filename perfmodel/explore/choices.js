@@ -9,11 +9,12 @@ class Choices {
     this.at = this._first();
     const several = this.axes.filter((axis) => axis.labels.length > 1);
     for (const axis of several) {
+      const k = this.axes.indexOf(axis);
       axis.select = this._select(place, axis.title, `choice-${axis.name}`, () => {
-        this.at[this.axes.indexOf(axis)] = Number(axis.select.value);
-        this._settle(this.axes.indexOf(axis));
+        this._goTo(k, Number(axis.select.value));
         changed();
       });
+      this._fill(axis.select, axis.labels.map((_, value) => [value, this._label(k, value)]), this.at[k]);
     }
     this.pair = this._defaultPair();
     this.pairSelects = ["fast", "slow"].map((which, k) =>
@@ -22,7 +23,7 @@ class Choices {
         this._settlePair(k);
         changed();
       }));
-    this._settle(-1);
+    this._showChoice();
   }
 
   get guest() {
@@ -33,9 +34,10 @@ class Choices {
   get words() {
     return this.axes.flatMap((axis, k) => {
       const label = axis.labels[this.at[k]];
-      if (axis.name === "scenario" && axis.labels.length === 1) return [];
-      if (axis.name === "shattered") return [`${format(100 * Number(label))} % of the 1G folios shattered`];
-      return [["memory", "backing", "guest", "scenario"].includes(axis.name) ? label : `${axis.title} ${label}`];
+      if (["scenario", "vcpus"].includes(axis.name) && axis.labels.length === 1) return [];
+      if (axis.name === "shattered") return [`${100 * Number(label)} % of the 1G folios shattered`];
+      if (axis.name === "memory") return [formatSize(label)];
+      return [["backing", "guest", "scenario"].includes(axis.name) ? label : `${axis.title} ${label}`];
     }).reverse().join(", ");
   }
 
@@ -60,21 +62,26 @@ class Choices {
     return [...this.data.guests.reduce((best, one) => score(one) > score(best) ? one : best).at];
   }
 
-  /** Make the choices after the one changed fit it: the nearest value that was counted. */
-  _settle(changed) {
-    for (let k = 0; k < this.axes.length; k++) {
-      const before = this.at.slice(0, k).join();
-      const able = [...new Set(this.data.guests
-        .filter((guest) => guest.at.slice(0, k).join() === before).map((guest) => guest.at[k]))]
-        .sort((one, other) => one - other);
-      if (k > changed && !able.includes(this.at[k])) {
-        this.at[k] = able.reduce((best, one) => Math.abs(one - this.at[k]) < Math.abs(best - this.at[k]) ? one : best);
-      }
-      this._fill(this.axes[k].select, able.map((value) => [value, this.axes[k].labels[value]]), this.at[k]);
-    }
+  /** Go to the counted guest with this choice that is most like the one shown: few others change, and little. */
+  _goTo(changed, value) {
+    const unlike = ({at}) => at.reduce((sum, one, k) => sum + (one !== this.at[k]) * (1 + Math.abs(one - this.at[k]) / 1e3), 0);
+    const able = this.data.guests.filter(({at}) => at[changed] === value);
+    this.at = [...able.reduce((best, one) => unlike(one) < unlike(best) ? one : best).at];
+    this._showChoice();
+  }
+
+  _showChoice() {
+    this.axes.forEach(({select}, k) => {
+      if (select !== null) select.value = String(this.at[k]);
+    });
     const names = this._interfaces();
     if (!names.includes(this.pair[0])) this.pair[0] = names.at(-1);
     this._settlePair(0);
+  }
+
+  _label(k, value) {
+    const {name, labels} = this.axes[k];
+    return name === "memory" ? formatSize(labels[value]) : labels[value];
   }
 
   _interfaces() {
@@ -98,7 +105,6 @@ class Choices {
   }
 
   _fill(select, options, value) {
-    if (select === null) return;
     select.replaceChildren(...options.map(([at, label]) => element("option", {value: at}, label)));
     select.value = String(value);
     select.disabled = options.length < 2;

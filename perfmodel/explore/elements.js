@@ -13,11 +13,16 @@ function element(tag, attributes = {}, ...children) {
 
 /** Return a number for readers: three digits, as perfmodel/show.py writes them. */
 function format(value) {
-  if (value >= 1000) return Math.round(value).toLocaleString("en-US");
-  return Number(value.toPrecision(3)) === 0 ? "0" : String(Number(value.toPrecision(3)));
+  if (value >= 999.5) return Math.round(value).toLocaleString("en-US");
+  return value === 0 ? "0" : value.toPrecision(3);
 }
 
 const TIME_UNITS = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
+
+/** Return a size such as 64GiB with a space in it. */
+function formatSize(label) {
+  return label.replace(/(?<=\d)(?=[A-Z])/, " ");
+}
 
 /** Return the unit in which `ns` is at least 1: its name, and its length in ns. */
 function timeUnit(ns) {

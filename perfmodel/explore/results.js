@@ -60,7 +60,7 @@ class Results {
         element("strong", {}, slow), element("span", {class: "interval", id: "times-interval"},
           " (", shown(main.low), " to ", shown(main.high), ")")),
       element("p", {class: "others"}, ...others.flatMap((name, k) =>
-        [k ? "; " : "and ", ...shownTimes(words(name)), ` as fast as ${name}`])),
+        [k ? ", " : "and ", ...shownTimes(words(name), ` × as fast as ${name}`)])),
       element("p", {class: "guest"}, choices.words));
   }
 
@@ -70,18 +70,19 @@ class Results {
     const longest = Math.max(...[...priced.values()].map(({ns}) => ns.value));
     const [unit, length] = this.relative.checked ? ["%", 1] : timeUnit(longest);
     const scaleOf = (name) => this.relative.checked ? (priced.get(name)?.ns.value || 1) / 100 : length;
-    const ends = new Map(names.map((name) => [name, 0]));
-    const [left, right, text] = [[], [], []];
-    this.data.stages.forEach((_, k) => names.forEach((name) => {
-      const ns = priced.get(name)?.byStage[k] ?? 0;
-      const total = priced.get(name)?.ns.value || 1;
-      left.push(ends.get(name));
-      ends.set(name, ends.get(name) + ns / scaleOf(name));
-      right.push(ends.get(name));
-      const [each, size] = timeUnit(ns);
-      text.push(`${format(ns / size)} ${each}, ${percent(ns / total)}`);
-    }));
-    bars.data = {...bars.data, left, right, text};
+    const columns = {y: names};
+    let ends = names.map(() => 0);
+    this.data.stages.forEach(({title}, k) => {
+      const each = names.map((name) => priced.get(name)?.byStage[k] ?? 0);
+      columns[`left ${title}`] = ends;
+      ends = ends.map((end, row) => end + each[row] / scaleOf(names[row]));
+      columns[`right ${title}`] = ends;
+      columns[title] = each.map((ns, row) => {
+        const [eachUnit, size] = timeUnit(ns);
+        return `${format(ns / size)} ${eachUnit}, ${percent(ns / (priced.get(names[row])?.ns.value || 1))}`;
+      });
+    });
+    bars.data = columns;
     const shownSpans = this.relative.checked ? [] : [...priced.keys()];
     spans.data = {y: shownSpans, low: shownSpans.map((name) => priced.get(name).ns.low / length),
       high: shownSpans.map((name) => priced.get(name).ns.high / length)};
@@ -106,7 +107,11 @@ class Results {
         text: found.map(({value, low, high}) => `${name}: ${format(value)} GiB/s (${format(low)} to ${format(high)})`),
       };
     }
-    this.charts.chosen.location = choices.guest.bytes / GIB;
+    const {throughput, chosen} = this.charts;
+    chosen.location = choices.guest.bytes / GIB;
+    const gib = sizes.map(({bytes}) => bytes / GIB);
+    setRange(throughput.x_range, gib, 1.6);
+    setRange(throughput.y_range, Object.values(this.charts.speeds).flatMap(({data}) => [...data.low, ...data.high]), 1.2);
   }
 
   _times(fast, priced) {
@@ -173,8 +178,14 @@ function speedOf(gib, {value, low, high}) {
   return {value: per(value), low: per(high), high: per(low)};
 }
 
-function shownTimes({value, low, high}) {
-  return [shown(value), " × (", shown(low), " to ", shown(high), ")"];
+/** Make a logarithmic range hold all values, with some room. */
+function setRange(range, values, room) {
+  if (values.length === 0) return;
+  range.setv({start: Math.min(...values) / room, end: Math.max(...values) * room});
+}
+
+function shownTimes({value, low, high}, words) {
+  return [shown(value), words, " (", shown(low), " to ", shown(high), ")"];
 }
 
 /** Fill a table: column heads, and rows whose first cell is a head. */

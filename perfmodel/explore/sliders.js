@@ -1,6 +1,7 @@
 // Sliders: one for each price and for the core clock, in groups that can be folded and searched.
 
 const STEPS = 1000;
+const HEAVY = 0.05;
 
 /** A price: its slider, its number, its way back, and what is known about it. */
 class PriceSlider {
@@ -100,7 +101,9 @@ class Sliders {
   /** Put a slider for everything in `data` into `place`; `changed` is called after each move. */
   constructor(data, place, changed) {
     const slider = (price) => new PriceSlider(price, data.confidence, changed);
+    this.place = place;
     this.clock = slider(data.clock);
+    this.clock.weight = Infinity;
     this.prices = data.parameters.map(slider);
     this.all = [this.clock, ...this.prices];
     this.names = data.parameters.map(({name}) => name);
@@ -137,17 +140,19 @@ class Sliders {
       const text = one.weight ? `${percent(a)} of ${fast}, ${percent(b)} of ${slow}` : "not in this work";
       if (one.share.textContent !== text) one.share.textContent = text;
       one.row.classList.toggle("unused", one.weight === 0);
-      one.row.classList.toggle("heavy", one.weight >= 0.05);
+      one.row.classList.toggle("heavy", one.weight >= HEAVY);
     });
   }
 
-  /** Put what matters first in each group, and open the groups that matter. */
+  /** Put what matters first, groups and sliders in them, and open the groups that matter. */
   sortByShare() {
     for (const {box, list, sliders} of this.groups) {
-      sliders.sort((one, other) => (other.weight ?? 0) - (one.weight ?? 0));
+      sliders.sort((one, other) => other.weight - one.weight);
       list.append(...sliders.map((one) => one.row));
-      box.open = sliders.some((one) => one === this.clock || one.weight >= 0.05 || one.moved);
+      box.open = sliders.some((one) => one.weight >= HEAVY || one.moved);
     }
+    this.groups.sort((one, other) => other.sliders[0].weight - one.sliders[0].weight);
+    this.place.append(...this.groups.map(({box}) => box));
   }
 
   /** Open the group of a price, and put the focus on its slider. */

@@ -4,10 +4,9 @@
 function startExplore(charts) {
   const data = JSON.parse(document.getElementById("data").textContent);
   const pricing = new Pricing(data);
-  const sliders = new Sliders(data, document.getElementById("sliders"), () => later());
+  const sliders = new Sliders(data, document.getElementById("sliders"), () => show());
   const results = new Results(data, pricing, charts, (name) => sliders.goTo(name));
   const choices = new Choices(data, document.getElementById("choices"), () => choose());
-  let waiting = false;
 
   function show() {
     const begun = performance.now();
@@ -15,16 +14,6 @@ function startExplore(charts) {
     sliders.showShares(choices.pair, results.show(choices));
     showMoved();
     document.documentElement.dataset.answerMs = String(performance.now() - begun);
-  }
-
-  /** Show once a frame, however often a slider reports. */
-  function later() {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      show();
-    });
   }
 
   function choose() {
@@ -59,6 +48,8 @@ function startExplore(charts) {
     }
   }
 
+  // a chart says nothing to the keyboard: its numbers stand in the tables
+  for (const chart of [charts.time, charts.throughput]) Bokeh.index.find_one(chart).canvas_view.events_el.tabIndex = -1;
   document.getElementById("download").addEventListener("click", () =>
     download("parameters.toml", parameterFile(data.toml, sliders.moved)));
   for (const id of ["file-details", "stage-details"]) document.getElementById(id).addEventListener("toggle", show);
