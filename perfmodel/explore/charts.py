@@ -89,7 +89,8 @@ def _time_chart(guests: Guests, stages: list[str]) -> tuple[Any, dict[str, Any]]
     """Return horizontal bars by interface, one piece a stage, and the interval of their whole."""
     from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem, TeeHead, Whisker
 
-    drawn = _figure(x_range=(0, 1), y_range=list(reversed(guests.interfaces)), height=330, x_axis_label="time to populate, s")
+    rows = list(reversed(guests.interfaces))
+    drawn = _figure(x_range=(0, 1), y_range=rows, height=330, x_axis_label="time to populate, s")
     spans = ColumnDataSource({name: [] for name in ("y", "low", "high")})
     titles = [STAGE_TITLES[stage] for stage in stages]
     ends = [f"{end} {title}" for title in titles for end in ("left", "right")]
@@ -108,8 +109,8 @@ def _time_chart(guests: Guests, stages: list[str]) -> tuple[Any, dict[str, Any]]
     _keep_one_glyph(pieces)
     heads = {end: TeeHead(size=12, line_color=INK) for end in ("upper_head", "lower_head")}
     drawn.add_layout(Whisker(
-        base="y", lower="low", upper="high", dimension="width", source=spans, line_color=INK, line_width=1.5, level="overlay",
-        **heads,
+        base="y", lower="low", upper="high", dimension="width", source=spans, line_color=INK, line_width=1.5,
+        level="overlay", **heads,
     ))  # fmt: skip
     legend = Legend(
         items=[LegendItem(label=title, renderers=[piece]) for title, piece in zip(titles, pieces, strict=True)],

@@ -34,8 +34,8 @@ function shown(value, scale = 1) {
   return element("data", {value: String(value)}, format(value / scale));
 }
 
-/** Return "value (low to high)" as elements. */
-function shownInterval({value, low, high}, scale = 1) {
-  return [shown(value, scale), element("span", {class: "interval"},
-    " (", shown(low, scale), " to ", shown(high, scale), ")")];
+/** Return "value unit (low to high)" as elements. */
+function shownInterval({value, low, high}, scale = 1, unit = "") {
+  return [shown(value, scale), `${unit} `, element("span", {class: "interval"},
+    "(", shown(low, scale), " to ", shown(high, scale), ")")];
 }

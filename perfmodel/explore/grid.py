@@ -13,8 +13,8 @@ _GIB = 1 << 30
 _SMALL = tuple(size * _GIB for size in (1, 4, 16, 64, 256))
 
 DEFAULT_GRIDS = (
-    {"backing": ("hugetlb-1g",), "shattered": (0.0, 0.01, 0.1, 0.5, 1.0), "memory": (*_SMALL, 1024 * _GIB)},
-    {"backing": ("hugetlb-1g",), "shattered": (0.0, 0.01, 0.1), "memory": (4096 * _GIB,)},
+    {"backing": ("hugetlb-1g",), "shattered": (0.0, 0.01, 0.1), "memory": (*_SMALL, 1024 * _GIB, 4096 * _GIB)},
+    {"backing": ("hugetlb-1g",), "shattered": (0.5, 1.0), "memory": _SMALL},
     {"backing": ("hugetlb-2m", "thp", "order0"), "memory": _SMALL},
 )
 """Every region of scattered memory is counted by itself, so the largest guests are there only where many are alike."""

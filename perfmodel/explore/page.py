@@ -43,9 +43,11 @@ here; move a price, and every time below is computed anew.</p>
 <label class="check"><input type="checkbox" id="as-shares"> as shares</label></div>
 <div class="chart" id="time-chart" role="img"
 aria-label="Time to populate by interface, stacked by stage; the tables below have its numbers"></div>
-<div class="scroll" tabindex="0" role="region" aria-label="Times"><table id="times-table"></table></div>
+<p class="hint">Values are those of the prices as they stand; whiskers, bands and brackets span 5 % to 95 % of the
+samples.</p>
+<div class="scroll"><table id="times-table" aria-label="Times"></table></div>
 <details id="stage-details"><summary>Table of stages</summary>
-<div class="scroll" tabindex="0" role="region" aria-label="Stages"><table id="stage-table"></table></div></details>
+<div class="scroll"><table id="stage-table" aria-label="Stages"></table></div></details>
 </section>
 <section aria-labelledby="largest-title">
 <h2 id="largest-title">What matters</h2>
@@ -58,7 +60,7 @@ aria-label="Throughput over guest memory by interface, with bands from 5 % to 95
 </section>
 <section aria-labelledby="counts-title">
 <h2 id="counts-title">Counts</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Counts"><table id="counts"></table></div>
+<div class="scroll"><table id="counts" aria-labelledby="counts-title"></table></div>
 </section>
 </div>
 <section id="prices" aria-labelledby="sliders-title">

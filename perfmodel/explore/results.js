@@ -58,7 +58,7 @@ class Results {
       element("p", {class: "main"}, element("strong", {}, fast), " is ",
         element("strong", {class: "times", id: "times"}, shown(main.value), " ×"), " as fast as ",
         element("strong", {}, slow), element("span", {class: "interval", id: "times-interval"},
-          " (", shown(main.low), " to ", shown(main.high), ")")),
+          " (5 % to 95 %: ", shown(main.low), " to ", shown(main.high), ")")),
       element("p", {class: "others"}, ...others.flatMap((name, k) =>
         [k ? ", " : "and ", ...shownTimes(words(name), ` × as fast as ${name}`)])),
       element("p", {class: "guest"}, choices.words));
@@ -90,7 +90,7 @@ class Results {
       : 1.04 * Math.max(...[...priced.values()].map(({ns}) => ns.high)) / length || 1;
     if (unit !== this.unit) {
       time.below[0].axis_label = unit === "%" ? "share of the time to populate, %"
-        : `time to populate, ${unit}; whisker: 5 % to 95 %`;
+        : `time to populate, ${unit}`;
       this.unit = unit;
     }
   }
@@ -119,9 +119,9 @@ class Results {
       const [unit, length] = timeUnit(ns.value);
       const mapped = speed.value > 0 ? shownInterval(speed) : ["–"];
       const times = shownInterval(this.pricing.ratio(priced.get(name), priced.get(fast)));
-      return [this._named(name), [...shownInterval(ns, length), ` ${unit}`], mapped, times];
+      return [this._named(name), shownInterval(ns, length, ` ${unit}`), mapped, times];
     });
-    fillTable("times-table", ["", "time (5 % to 95 %)", "GiB/s (5 % to 95 %)", `time over ${fast} (5 % to 95 %)`], rows);
+    fillTable("times-table", ["", "time", "GiB/s", `time over ${fast}`], rows);
   }
 
   _stageTable(priced) {
