@@ -11,6 +11,7 @@ import numpy.typing as npt
 from perfmodel.costs import ALL_STAGES, INTERVAL, stages_of
 from perfmodel.draws import cost_factors
 from perfmodel.explore.guests import Guest, Guests
+from perfmodel.explore.swatches import hatch_url, line_url
 from perfmodel.explore.themes import THEMES
 from perfmodel.looks import INTERFACE_LOOKS, STAGE_LOOKS
 from perfmodel.parameters import (
@@ -47,9 +48,16 @@ def page_data(guests: Guests, parameters: ParameterSet) -> dict[str, Any]:
             {"name": name, "title": _AXIS_TITLES.get(name, name.replace("_", " ")), "labels": labels}
             for name, labels in guests.axes.items()
         ],
-        "interfaces": [{"name": name, "colour": INTERFACE_LOOKS[name].colour} for name in guests.interfaces],
+        "interfaces": [
+            {"name": name, "colour": INTERFACE_LOOKS[name].colour, "sample": line_url(INTERFACE_LOOKS[name])}
+            for name in guests.interfaces
+        ],
         "stages": [
-            {"name": stage, "title": STAGE_TITLES[stage], "colour": STAGE_LOOKS[stage].colour} for stage in stages
+            {
+                "name": stage, "title": STAGE_TITLES[stage], "colour": STAGE_LOOKS[stage].colour,
+                "sample": hatch_url(STAGE_LOOKS[stage].hatch),
+            }
+            for stage in stages
         ],
         "guests": [_guest(guest, guests.axes, stages, parameters.names) for guest in guests.guests],
         "clock": _clock(parameters),

@@ -43,6 +43,7 @@ here; move a price, and every time below is computed anew.</p>
 <label class="check"><input type="checkbox" id="as-shares"> as shares</label></div>
 <div class="chart" id="time-chart" role="img"
 aria-label="Time to populate by interface, stacked by stage; the tables below have its numbers"></div>
+<ul class="legend" id="stage-legend" aria-label="Stages"></ul>
 <p class="hint">Values are those of the prices as they stand; whiskers, bands and brackets span 5 % to 95 % of the
 samples.</p>
 <div class="scroll"><table id="times-table" aria-label="Times"></table></div>
@@ -57,6 +58,7 @@ samples.</p>
 <h2 id="throughput-title">Throughput by guest memory</h2>
 <div class="chart" id="throughput-chart" role="img"
 aria-label="Throughput over guest memory by interface, with bands from 5 % to 95 %"></div>
+<ul class="legend" id="interface-legend" aria-label="Interfaces"></ul>
 </section>
 <section aria-labelledby="counts-title">
 <h2 id="counts-title">Counts</h2>

@@ -35,17 +35,15 @@ function startExplore(charts) {
     if (file.closest("details").open) file.value = parameterFile(data.toml, sliders.moved);
   }
 
-  function fitLegends() {
-    const width = document.getElementById("time-chart").clientWidth;
-    const columns = Math.max(1, Math.min(4, Math.floor(width / 180)));
-    for (const [chart, items, height] of [
-      [charts.time, data.stages.length, 250], [charts.throughput, data.interfaces.length, 310],
-    ]) {
-      const [legend] = chart.below.filter((one) => one.items);
-      const ncols = chart === charts.time ? columns : Math.max(1, Math.min(4, Math.floor(width / 140)));
-      legend.ncols = ncols;
-      chart.height = height + 18 * Math.ceil(items / ncols);
-    }
+  function showLegends() {
+    const entry = (sample, words) => element("li", {}, sample, words);
+    document.getElementById("stage-legend").append(...data.stages.map(({title, colour, sample}) => {
+      const piece = element("span", {class: "piece"});
+      piece.style.background = `${colour} url("${sample}")`;
+      return entry(piece, title);
+    }));
+    document.getElementById("interface-legend").append(...data.interfaces.map(({name, sample}) =>
+      entry(element("img", {src: sample, alt: "", width: 40, height: 16}), name)));
   }
 
   // a chart says nothing to the keyboard: its numbers stand in the tables
@@ -54,8 +52,7 @@ function startExplore(charts) {
     download("parameters.toml", parameterFile(data.toml, sliders.moved)));
   for (const id of ["file-details", "stage-details"]) document.getElementById(id).addEventListener("toggle", show);
   results.relative.addEventListener("change", show);
-  fitLegends();
-  window.addEventListener("resize", fitLegends);
+  showLegends();
   choose();
   document.documentElement.dataset.ready = "true";
 }
