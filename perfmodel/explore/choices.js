@@ -18,7 +18,7 @@ class Choices {
     }
     this.pair = this._defaultPair();
     this.pairSelects = ["fast", "slow"].map((which, k) =>
-      this._select(place, k ? "over" : "interface", `choice-${which}`, () => {
+      this._select(place, k ? "compared with" : "interface", `choice-${which}`, () => {
         this.pair[k] = this.pairSelects[k].value;
         this._settlePair(k);
         changed();

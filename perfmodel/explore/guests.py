@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from perfmodel.costs import Ledger
+from perfmodel.costs import ALL_STAGES, Ledger
 from perfmodel.errors import InputError
+from perfmodel.names import INTERFACES
+from perfmodel.parameters import default_parameters
 from perfmodel.sweep.dataset import axis_names, labels, layout_of, ledger_at, numbers
 from perfmodel.sweep.point import NOT_COUNTED
 
@@ -73,11 +75,13 @@ def read_guests(datasets: "Sequence[xr.Dataset]") -> Guests:
     Raises
     ------
     InputError
-        No point is left, or points differ in seed, module or axes.
+        No point is left, points differ in seed, module or axes, or a name is not known.
     """
     found: dict[tuple[str, ...], Guest] = {}
     order: dict[str, dict[str, float]] = {}
     interfaces: dict[str, None] = {}
+    for dataset in datasets:
+        _check_names(dataset)
     names = _one("axes", [tuple(_guest_axes(dataset)) for dataset in datasets])
     for dataset in datasets:
         for name in names:
@@ -98,6 +102,22 @@ def read_guests(datasets: "Sequence[xr.Dataset]") -> Guests:
     module = _one("module", [str(dataset.attrs["module"]) for dataset in datasets])
     version = _one("version", [str(dataset.attrs["version"]) for dataset in datasets])
     return Guests(axes, listed, list(found.values()), seed, module, version)
+
+
+def _check_names(dataset: "xr.Dataset") -> None:
+    """Refuse a sweep, such as one of another version, with work, interfaces or calls that the page has no name for."""
+    lacking = [name for name in ("tdcalls", "entry_stage", "entry_unit") if name not in dataset.variables]
+    lacking += [name for name in ("seed", "module", "version") if name not in dataset.attrs]
+    if lacking:
+        raise InputError(f"the sweep has no {lacking[0]!r}: accepted is what 'perfmodel sweep' writes")
+    known = (
+        ("interface", labels(dataset, "interface"), INTERFACES),
+        ("stage", dataset["entry_stage"].values.tolist(), ALL_STAGES),
+        ("price", dataset["entry_unit"].values.tolist(), [one.name for one in default_parameters()]),
+    )
+    for what, found, accepted in known:
+        if strange := [name for name in found if name not in accepted]:
+            raise InputError(f"{what} {strange[0]!r} of the sweep: accepted are {', '.join(accepted)}")
 
 
 def _guest_axes(dataset: "xr.Dataset") -> list[str]:

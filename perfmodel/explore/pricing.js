@@ -27,6 +27,10 @@ class Pricing {
     this.ns = this.parameters.map(({name, value, unit}) =>
       (moved.get(name) ?? value) / (unit === "cycles" ? ghz : 1));
     this.scale = this.parameters.map(({unit}) => unit === "cycles" ? this.clockGhz / ghz : 1);
+    // what is drawn stays while one slider moves on
+    const drawnOf = JSON.stringify([[...moved.keys()].sort(), ghz]);
+    if (drawnOf !== this.drawnOf) this.drawn = new Map();
+    this.drawnOf = drawnOf;
   }
 
   /** Return central costs in ns of entries [stage, parameter, count]: in all, by stage, by parameter. */
@@ -41,35 +45,51 @@ class Pricing {
     return {total: byStage.reduce((sum, ns) => sum + ns, 0), byStage, byParameter};
   }
 
-  /** Return the cost in ns under each sample; entries come sorted by stage. */
+  /** Return the cost in ns under each sample: of what is drawn, and of what is known exactly. */
   costs(entries) {
-    const total = new Float64Array(this.samples);
+    let drawn = this.drawn.get(entries);
+    if (drawn === undefined) {
+      drawn = this._drawnCosts(entries);
+      this.drawn.set(entries, drawn);
+    }
+    const known = new Float64Array(this.stages);
+    for (const [stage, parameter, count] of entries) {
+      if (this.fixed[parameter]) known[stage] += count * this.ns[parameter];
+    }
+    const total = drawn.slice();
+    known.forEach((ns, stage) => {
+      if (ns !== 0) this._addTimesFactor(total, this.part.fill(ns), stage);
+    });
+    return total;
+  }
+
+  /** Return the part of the cost that is drawn; entries come sorted by stage. */
+  _drawnCosts(entries) {
+    const {part, samples} = this;
+    const total = new Float64Array(samples);
     for (let first = 0, last; first < entries.length; first = last) {
       const stage = entries[first][0];
-      for (last = first; last < entries.length && entries[last][0] === stage; last++);
-      this._addStage(total, entries.slice(first, last), stage);
+      part.fill(0);
+      for (last = first; last < entries.length && entries[last][0] === stage; last++) {
+        const [, parameter, count] = entries[last];
+        if (this.fixed[parameter]) continue;
+        const values = this.sampled[parameter];
+        const weight = count * this.scale[parameter];
+        for (let k = 0; k < samples; k++) part[k] += weight * values[k];
+      }
+      this._addTimesFactor(total, part, stage);
     }
     return total;
   }
 
-  _addStage(total, entries, stage) {
-    const {part, samples} = this;
-    let known = 0;
-    const drawn = [];
-    for (const [, parameter, count] of entries) {
-      if (this.fixed[parameter]) known += count * this.ns[parameter];
-      else drawn.push([this.sampled[parameter], count * this.scale[parameter]]);
+  /** Add the work of one stage, by what the stage is off in each sample. */
+  _addTimesFactor(total, part, stage) {
+    const factor = this.factors?.[stage];
+    if (factor === undefined) {
+      for (let k = 0; k < total.length; k++) total[k] += part[k];
+    } else {
+      for (let k = 0; k < total.length; k++) total[k] += part[k] * factor[k];
     }
-    part.fill(known);
-    for (const [values, weight] of drawn) {
-      for (let k = 0; k < samples; k++) part[k] += weight * values[k];
-    }
-    if (this.factors === null) {
-      for (let k = 0; k < samples; k++) total[k] += part[k];
-      return;
-    }
-    const factor = this.factors[stage];
-    for (let k = 0; k < samples; k++) total[k] += part[k] * factor[k];
   }
 
   /** Return the interval of samples, widened where it leaves the central value out; changes their order. */

@@ -1,7 +1,9 @@
 """What does the page hold: the right guests, the right samples, nothing that varies, nothing too large?"""
 
 import base64
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfmodel.__main__ import main
 from perfmodel.comparison import run
 from perfmodel.costs import ALL_STAGES
 from perfmodel.draws import cost_factors
@@ -78,6 +81,21 @@ def test_several_seeds_are_refused(datasets):
         read_guests([*datasets, counted(seed=(1,))])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: one["interface"].attrs.update(labels=["pfm"]), "interface 'pfm' of the sweep"),
+        (lambda one: one["entry_unit"].values.__setitem__(0, "x"), "price 'x' of the sweep"),
+        (lambda one: one.attrs.pop("seed"), "has no 'seed'"),
+    ],
+)
+def test_names_that_are_not_known_are_refused(change, said):
+    dataset = counted()
+    change(dataset)
+    with pytest.raises(InputError, match=said):
+        read_guests([dataset])
+
+
 def test_memory_without_struct_page_has_one_interface(parameters):
     only = read_guests([counted(backing=("pfnmap",))])
     assert only.interfaces == ["pfn"]
@@ -128,20 +146,12 @@ print(hashlib.sha256(page).hexdigest(), "matplotlib" in sys.modules)
 
 
 def test_bytes_depend_on_ledgers_and_parameters_alone(datasets, page_file, tmp_path):
-    import hashlib
-
     files = [tmp_path / f"{number}.nc" for number, _ in enumerate(datasets)]
     for path, dataset in zip(files, datasets, strict=True):
         path.write_bytes(to_netcdf(dataset))
     command = [sys.executable, "-c", ELSEWHERE, *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=_other_hash_seed())
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     assert done.stdout.split() == [hashlib.sha256(page_file.read_bytes()).hexdigest(), "False"]
-
-
-def _other_hash_seed() -> dict[str, str]:
-    import os
-
-    return os.environ | {"PYTHONHASHSEED": "7"}
 
 
 def test_ids_number_the_models_from_nought(guests):
@@ -160,8 +170,6 @@ def test_the_default_page_stays_below_ten_megabytes(guests, parameters):
 
 
 def test_the_command_takes_sweeps_and_parameters(datasets, tmp_path, capsys):
-    from perfmodel.__main__ import main
-
     (tmp_path / "sweep.nc").write_bytes(to_netcdf(datasets[1]))
     with pytest.raises(SystemExit) as stopped:
         main(["explore", str(tmp_path / "sweep.nc"), "-o", str(tmp_path / "page.html"), "--set", "flush_line=4"])
@@ -182,8 +190,6 @@ def test_the_command_takes_sweeps_and_parameters(datasets, tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words, said, tmp_path, monkeypatch, capsys):
-    from perfmodel.__main__ import main
-
     monkeypatch.chdir(tmp_path)
     two = build_grid(Asked({"memory": (1 << 28,), "interface": ("pfn",), "flush_line": (4.0, 5.0)}))
     Path("two.nc").write_bytes(to_netcdf(sweep(two, samples=1)))
