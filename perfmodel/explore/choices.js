@@ -64,7 +64,8 @@ class Choices {
 
   /** Go to the counted guest with this choice that is most like the one shown: few others change, and little. */
   _goTo(changed, value) {
-    const unlike = ({at}) => at.reduce((sum, one, k) => sum + (one !== this.at[k]) * (1 + Math.abs(one - this.at[k]) / 1e3), 0);
+    const unlike = ({at}) => at.reduce((sum, one, k) =>
+      sum + (one === this.at[k] ? 0 : 1 + Math.abs(one - this.at[k]) / 1000), 0);
     const able = this.data.guests.filter(({at}) => at[changed] === value);
     this.at = [...able.reduce((best, one) => unlike(one) < unlike(best) ? one : best).at];
     this._showChoice();

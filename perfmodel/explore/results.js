@@ -111,7 +111,8 @@ class Results {
     chosen.location = choices.guest.bytes / GIB;
     const gib = sizes.map(({bytes}) => bytes / GIB);
     setRange(throughput.x_range, gib, 1.6);
-    setRange(throughput.y_range, Object.values(this.charts.speeds).flatMap(({data}) => [...data.low, ...data.high]), 1.2);
+    const ends = Object.values(this.charts.speeds).flatMap(({data}) => [...data.low, ...data.high]);
+    setRange(throughput.y_range, ends, 1.2);
   }
 
   _times(fast, priced) {

@@ -25,7 +25,8 @@ class PriceSlider {
     const title = `${price.meaning} (${low} to ${high} ${unit})`;
     this.row = element("div", {class: "price"},
       element("div", {class: "name"}, element("label", {for: id, title}, name), this.share),
-      element("div", {class: "controls"}, element("div", {class: "slide"}, this.range), this.number, element("span", {class: "unit"}, unit), this.reset),
+      element("div", {class: "controls"}, element("div", {class: "slide"}, this.range), this.number,
+        element("span", {class: "unit"}, unit), this.reset),
       this.error,
       element("div", {id: about},
         element("p", {class: "meaning"}, price.meaning),
