@@ -88,7 +88,7 @@ def _time_chart(guests: Guests, stages: list[str]) -> tuple[Any, dict[str, Any]]
     from bokeh.models import ColumnDataSource, HoverTool, ImageURLTexture, TeeHead, Whisker
 
     rows = list(reversed(guests.interfaces))
-    drawn = _figure(x_range=(0, 1), y_range=rows, height=260, x_axis_label="time to populate, s")
+    drawn = _figure(x_range=(0, 1), y_range=rows, height=260, x_axis_label="time, s")
     spans = ColumnDataSource({name: [] for name in ("y", "low", "high")})
     titles = [STAGE_TITLES[stage] for stage in stages]
     ends = [f"{end} {title}" for title in titles for end in ("left", "right")]

@@ -34,7 +34,7 @@ class Choices {
   get words() {
     return this.axes.flatMap((axis, k) => {
       const label = axis.labels[this.at[k]];
-      if (["scenario", "vcpus"].includes(axis.name) && axis.labels.length === 1) return [];
+      if (label === "populate" || (axis.name === "vcpus" && axis.labels.length === 1)) return [];
       if (axis.name === "shattered") return [`${100 * Number(label)} % of the 1G folios shattered`];
       if (axis.name === "memory") return [formatSize(label)];
       return [["backing", "guest", "scenario"].includes(axis.name) ? label : `${axis.title} ${label}`];

@@ -42,7 +42,7 @@ here; move a price, and every time below is computed anew.</p>
 <div class="title"><h2 id="time-title">Time by stage</h2>
 <label class="check"><input type="checkbox" id="as-shares"> as shares</label></div>
 <div class="chart" id="time-chart" role="img"
-aria-label="Time to populate by interface, stacked by stage; the tables below have its numbers"></div>
+aria-label="Time by interface, stacked by stage; the tables below have its numbers"></div>
 <ul class="legend" id="stage-legend" aria-label="Stages"></ul>
 <p class="hint">Values are those of the prices as they stand; whiskers, bands and brackets span 5 % to 95 % of the
 samples.</p>
@@ -54,7 +54,7 @@ samples.</p>
 <h2 id="largest-title">What matters</h2>
 <ol id="largest"></ol>
 </section>
-<section aria-labelledby="throughput-title">
+<section id="throughput" aria-labelledby="throughput-title">
 <h2 id="throughput-title">Throughput by guest memory</h2>
 <div class="chart" id="throughput-chart" role="img"
 aria-label="Throughput over guest memory by interface, with bands from 5 % to 95 %"></div>

@@ -89,8 +89,7 @@ class Results {
     time.x_range.end = this.relative.checked ? 100
       : 1.04 * Math.max(...[...priced.values()].map(({ns}) => ns.high)) / length || 1;
     if (unit !== this.unit) {
-      time.below[0].axis_label = unit === "%" ? "share of the time to populate, %"
-        : `time to populate, ${unit}`;
+      time.below[0].axis_label = unit === "%" ? "share of the time, %" : `time, ${unit}`;
       this.unit = unit;
     }
   }
@@ -108,6 +107,7 @@ class Results {
       };
     }
     const {throughput, chosen} = this.charts;
+    document.getElementById("throughput").hidden = !sizes.some(({work}) => Object.values(work).some(({gib}) => gib > 0));
     chosen.location = choices.guest.bytes / GIB;
     const gib = sizes.map(({bytes}) => bytes / GIB);
     setRange(throughput.x_range, gib, 1.6);
