@@ -220,10 +220,12 @@ def sample_costs(
     units = unit_matrix(ledgers, parameters.names)
     if parameters.joint is None:
         return np.asarray(parameters.sample_ns(samples, seed) @ units.sum(axis=1).T)
-    rows = [ALL_STAGES.index(stage) for stage in stages_of(ledgers)]
     prices, stages = cost_factors(parameters.parameters, parameters.joint, len(ALL_STAGES), samples, seed)
-    parts = units * parameters.values_ns()
-    return np.stack([((prices @ one.T) * stages[:, rows]).sum(axis=1) for one in parts], axis=1)
+    rows, columns = np.nonzero(
+        units.any(axis=0)
+    )  # of all pairs of stage and price few occur: one product for all ledgers
+    factors = prices[:, columns] * stages[:, [ALL_STAGES.index(stage) for stage in stages_of(ledgers)]][:, rows]
+    return np.asarray(factors @ (units * parameters.values_ns())[:, rows, columns].T)
 
 
 def price_many(ledgers: Sequence[Ledger], parameters: ParameterSet, samples: int = 4096, seed: int = 0) -> list[Price]:

@@ -17,6 +17,10 @@ class Look(NamedTuple):
     colour: str
     hatch: str
 
+    def of_bar(self) -> dict[str, Any]:
+        """Return it as ``Axes.bar`` and ``Patch`` take it."""
+        return {"facecolor": self.colour, "hatch": self.hatch or None, "edgecolor": INK, "linewidth": 0.4}
+
 
 STAGE_LOOKS = MappingProxyType(
     {

@@ -10,6 +10,7 @@ KEYHOLE_MODES = ("periodic", "exact")
 MEMORY_MODELS = ("constant", "simulated")
 PLACEMENTS = ("scattered", "window")
 TEARDOWNS = ("removal", "reclaim")
+WORKLOADS = ("populate", "convert", "split", "teardown")
 VCPU_STATES = ("working", "inside", "halted", "ticking")
 DATA_PLACEMENTS = ("own", "first", "interleave")
 MOST_VCPUS = 1024

@@ -10,7 +10,7 @@ import msgspec
 from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.errors import InputError
 from perfmodel.scaling.together import Scaling
-from perfmodel.scenario import Scenario
+from perfmodel.sound import check_scenario, check_sound
 
 COMPARE_SCHEMA = "perfmodel/compare/1"
 RUN_SCHEMA = "perfmodel/run/1"
@@ -140,23 +140,48 @@ def load_comparison(path: Path) -> Comparison:
     InputError
         The file cannot be read, is not JSON, or is not a comparison of this schema version.
     """
-    accepted = f"accepted is a file with schema {COMPARE_SCHEMA}, as 'perfmodel compare --json' writes"
-    try:
-        result = msgspec.json.decode(path.read_bytes(), type=Comparison)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: {accepted}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}: {accepted}") from None
-    if result.schema != COMPARE_SCHEMA:
-        raise InputError(f"{path}: schema {result.schema!r}: {accepted}")
-    if missing := Scenario(memory=4096).describe().keys() - result.scenario.keys():
-        raise InputError(f"{path}: scenario lacks {sorted(missing)[0]!r}: {accepted}")
-    if not result.rows or not all(_is_sound(row.ns) for row in result.rows):
-        raise InputError(f"{path}: a row whose costs do not add up: {accepted}")
+    schema_of(path, (COMPARE_SCHEMA,))
+    result = load_document(path, Comparison)
+    check_scenario(path, result.scenario)
+    _check_rows(path, result.rows, COMPARE_SCHEMA)
+    check_sound(path, result)
     return result
 
 
-def _is_sound(cost: Cost) -> bool:
+def load_run(path: Path) -> Run:
+    """Read what ``perfmodel run --json`` wrote of a scenario that is no life.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or is not such a result.
+    """
+    schema_of(path, (RUN_SCHEMA,))
+    result = load_document(path, Run)
+    check_scenario(path, result.scenario)
+    _check_rows(path, [one.row for one in result.runs], RUN_SCHEMA)
+    check_sound(path, result)
+    return result
+
+
+def _check_rows(path: Path, rows: Sequence[Row], schema: str) -> None:
+    named = {row.interface for row in rows}
+    if not 0 < len(rows) == len(named) or not all(is_sound(row.ns) and _is_within(row) for row in rows):
+        raise InputError(
+            f"{path}: a row whose costs do not add up: accepted is what perfmodel writes as schema {schema}"
+        )
+
+
+def _is_within(row: Row) -> bool:
+    """Return whether the throughput of vCPUs that meet lies within its interval."""
+    if row.scaling is None:
+        return True
+    speed = row.scaling.point.gib_per_s
+    return speed.low <= row.gib_per_s <= speed.high
+
+
+def is_sound(cost: Cost) -> bool:
+    """Return whether the stages of a cost are known and add up to it, and its interval holds it."""
     parts = cost.by_stage.values()
     return (
         cost.by_stage.keys() in (set(STAGES), set(ALL_STAGES))

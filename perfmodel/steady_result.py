@@ -1,11 +1,14 @@
 """What ``perfmodel steady`` gives: counts and times by size of the S-EPT leaves, and everything that made them."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from perfmodel.accounting import MemoryUse
-from perfmodel.result import ParametersId
+from perfmodel.errors import InputError
+from perfmodel.result import ParametersId, load_document, schema_of
+from perfmodel.sound import check_sound
 
 SCHEMA = "perfmodel/steady/1"
 
@@ -89,3 +92,23 @@ class SteadyResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 def to_json(result: SteadyResult) -> bytes:
     """Return ``result`` as indented JSON with a newline at its end."""
     return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+
+
+def load_steady(path: Path) -> SteadyResult:
+    """Read a result that ``perfmodel steady --json`` wrote.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or is not such a result.
+    """
+    schema_of(path, (SCHEMA,))
+    result = load_document(path, SteadyResult)
+    given = result.scenario
+    sizes = (given.get("memory_bytes"), given.get("working_set_bytes"))
+    if not 0 < len(result.rows) == len({row.leaf for row in result.rows}) or not all(
+        isinstance(size, int) and size > 0 for size in sizes
+    ):
+        raise InputError(f"{path}: no rows or sizes: accepted is what perfmodel writes as schema {SCHEMA}")
+    check_sound(path, result, ("saved_ns",))
+    return result

@@ -11,15 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import ScalePoint
 from perfmodel.show import format_time
 from perfmodel.sizes import format_size
-from plots.interfaces import INTERVAL_LABEL
-from plots.scaling import add_title, spread_out, vcpu_axis
-from plots.style import FAINT, INTERFACE_LOOKS, source_line, style
+from plots.axes import plain_log_ticks, spread_out, vcpu_axis
+from plots.scaling import describe_scale, made_by
+from plots.stacks import INTERVAL_LABEL
+from plots.style import FAINT, INTERFACE_LOOKS, add_title, source_line, style
 
 TITLES = {
     "convert": "Conversion to shared, 2 MiB a MapGPA",
@@ -78,8 +78,9 @@ def plot_changes(result: ScaleResult) -> Figure:
             axes.set_title(TITLES[workload], fontweight="bold")
         _dress(panels)
         _add_legend(figure, curves)
-        add_title(figure, result, f"Changing mappings of a {format_size(result.scenario['memory_bytes'])} TD guest")
-        source_line(figure, result)
+        size = format_size(result.scenario["memory_bytes"])
+        add_title(figure, f"Changing mappings of a {size} TD guest", *describe_scale(result))
+        source_line(figure, *made_by(result))
     return figure
 
 
@@ -165,9 +166,7 @@ def _dress(panels: Sequence[Axes]) -> None:
     per_gib.set_ylabel("time per GiB, s")
     per_gib.spines["right"].set_visible(True)
     for axis in (*(axes.yaxis for axes in panels), per_gib.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.12g}"))
-        axis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axis)
     for axes in panels:
         axes.grid(visible=True, axis="y")
         axes.tick_params(axis="y", labelleft=axes is panels[0])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from perfmodel.calibration.report import ValidatedRow, Validation
-from plots.style import FAINT, INK, style
+from plots.style import FAINT, add_title, priced_by, source_line, style
 
 PREDICTED_LABEL = "predicted without its fold, 5 % to 95 %"
 HELD_OUT_LABEL = "predicted, held out, 5 % to 95 %"
@@ -77,10 +77,8 @@ def plot_residuals(result: Validation) -> Figure:
         diagonal, ratios = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         _draw_diagonal(diagonal, points, hosts)
         _draw_ratios(ratios, points, hosts, result.max_ratio)
-        _add_title(figure, result, height)
-        made_by = result.parameters
-        line = f"perfmodel {result.version} · parameters {made_by.name} ({made_by.sha256[:12]})"
-        figure.text(0.012, 0.1 / height, line, fontsize=7.5, color=FAINT, gid="source")
+        add_title(figure, "The model against what others measured", _summary(result), gid="summary")
+        source_line(figure, priced_by(result.version, result.parameters))
     return figure
 
 
@@ -157,11 +155,7 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / per:.3g} {unit}"
 
 
-def _add_title(figure: Figure, result: Validation, height: float) -> None:
-    figure.suptitle(
-        "The model against what others measured", x=0.012, y=1 - 0.12 / height, ha="left", va="top", fontsize=13,
-        fontweight="bold",
-    )  # fmt: skip
+def _summary(result: Validation) -> str:
     summary, parts = result.summary, []
     for name, errors in (("left out", summary.left_out), ("held out", summary.held_out)):
         if errors is not None:
@@ -169,4 +163,4 @@ def _add_title(figure: Figure, result: Validation, height: float) -> None:
                 f"{name}: geometric-mean error {100 * errors.geometric_mean_error:.1f} %, "
                 f"largest ratio {errors.maximum_ratio:.2f} over {errors.rows} rows"
             )
-    figure.text(0.012, 1 - 0.42 / height, "; ".join(parts), va="top", fontsize=9.5, color=INK, gid="summary")
+    return "; ".join(parts)

@@ -13,14 +13,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.together import Limit, ScalePoint
 from perfmodel.show import format_number, format_time
 from perfmodel.sizes import format_size
-from plots.interfaces import INTERVAL_LABEL, describe
-from plots.style import FAINT, INK, INTERFACE_LOOKS, LineLook, Look, source_line, style
+from plots.axes import plain_log_ticks, spread_out, vcpu_axis
+from plots.interfaces import describe
+from plots.stacks import INTERVAL_LABEL
+from plots.style import (
+    FAINT,
+    INK,
+    INTERFACE_LOOKS,
+    LineLook,
+    Look,
+    add_title,
+    module_of,
+    priced_by,
+    source_line,
+    style,
+)
 
 IDEAL_LABEL = "ideal: one vCPU alone, times their number"
 BOUND_LABEL = "bound of a resource at the central values, named above"
@@ -53,7 +65,7 @@ _BAR_WIDTH = 0.72
 _NAMED_SHARE = 7
 _LABEL_COLUMNS = 74
 _LABEL_SIZE, _LINE_HEIGHT, _LEGEND_LINE = 7.8, 0.145, 0.18
-_KNEE: dict[str, Any] = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": INK, "linestyle": ""}
+KNEE_LOOK: dict[str, Any] = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": INK, "linestyle": ""}
 _LEADER_X, _LABEL_X, _MARKER_STEP = 1.025, 1.05, 0.013
 
 
@@ -99,8 +111,8 @@ def plot_scaling(result: ScaleResult) -> Figure:
             _draw_parts(figure.add_subplot(below[number]), curve, name_of(curve, curves))
         _add_legends(figure, throughput, curves)
         size = format_size(result.scenario["memory_bytes"])
-        add_title(figure, result, f"Populating a {size} TD guest with many vCPUs")
-        source_line(figure, result)
+        add_title(figure, f"Populating a {size} TD guest with many vCPUs", *describe_scale(result))
+        source_line(figure, *made_by(result))
     return figure
 
 
@@ -184,9 +196,7 @@ def _draw_throughput(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.grid(axis="y")
     axes.set_title("Throughput", fontweight="bold")
     axes.set_ylabel("throughput of all TDs together, GiB/s")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.12g}"))
+    plain_log_ticks(axes.yaxis)
 
 
 def _draw_curve(axes: Axes, curve: Curve, name: str, counts: Sequence[int]) -> None:
@@ -226,7 +236,7 @@ def _draw_knees(axes: Axes, curves: Sequence[Curve], top: float) -> None:
         if curve.knee_vcpus > axes.get_xlim()[1]:
             continue
         at = (curve.knee_vcpus, tightest.gib_per_s)
-        axes.plot(*at, gid="knee", zorder=4, **_KNEE)
+        axes.plot(*at, gid="knee", zorder=4, **KNEE_LOOK)
         if round(curve.knee_vcpus) not in drawn:
             axes.annotate(
                 f"{curve.knee_vcpus:.0f}", at, xytext=(0, 7), textcoords="offset points", ha="center", va="bottom",
@@ -259,40 +269,13 @@ def _name_bound(bound: Bound, curves: Sequence[Curve]) -> str:
     return "\n".join(textwrap.wrap(listed, _LABEL_COLUMNS))
 
 
-def spread_out(wanted: Sequence[float], heights: Sequence[float], floor: float = 0.0) -> list[float]:
-    """Return ascending centres as near to ``wanted`` as keeps boxes of ``heights`` apart and from ``floor`` to 1.
-
-    Boxes that would overlap form a block, which is centred on what its boxes want.
-    """
-
-    def edges(block: Sequence[int]) -> tuple[float, float]:
-        total = math.fsum(heights[number] for number in block)
-        middle = math.fsum(wanted[number] for number in block) / len(block)
-        low = min(max(middle - total / 2, floor), max(1.0 - total, floor))
-        return low, low + total
-
-    blocks: list[list[int]] = []
-    for number in range(len(wanted)):
-        blocks.append([number])
-        while len(blocks) > 1 and edges(blocks[-2])[1] > edges(blocks[-1])[0]:
-            last = blocks.pop()
-            blocks[-1] += last
-    centres = []
-    for block in blocks:
-        edge, _ = edges(block)
-        for number in block:
-            centres.append(edge + heights[number] / 2)
-            edge += heights[number]
-    return centres
-
-
 def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     parts = [parts_of(point) for point in curve.points]
     totals = [math.fsum(one.values()) for one in parts]
     below = [0.0] * len(parts)
     for part, look in PART_LOOKS.items():
         shares = [100 * one[part] / total for one, total in zip(parts, totals, strict=True)]
-        bars = axes.bar(range(len(parts)), shares, _BAR_WIDTH, below, label=part, **_paint(look))
+        bars = axes.bar(range(len(parts)), shares, _BAR_WIDTH, below, label=part, **look.of_bar())
         for bar in bars:
             if bar.get_height() >= _NAMED_SHARE:
                 axes.annotate(
@@ -303,7 +286,7 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     for x, total in enumerate(totals):
         text = format_time(total / 1e9).replace("us", "µs")
         axes.annotate(text, (x, 101.5), ha="center", va="bottom", fontsize=8.5, annotation_clip=False)
-    axes.set_title(f"Where the time of a fault goes: {name}, {_leaves(curve)}", fontweight="bold", pad=17)
+    axes.set_title(f"Where the time of a fault goes: {name}, {leaves_of(curve)}", fontweight="bold", pad=17)
     axes.set_xlabel("vCPUs of a TD; above each bar the mean time of a fault")
     axes.set_ylabel("share of the time, %")
     axes.set_xticks(range(len(parts)), [str(point.vcpus) for point in curve.points])
@@ -313,24 +296,12 @@ def _draw_parts(axes: Axes, curve: Curve, name: str) -> None:
     axes.grid(visible=True, axis="y")
 
 
-def _paint(look: Look) -> dict[str, Any]:
-    return {"facecolor": look.colour, "hatch": look.hatch or None, "edgecolor": INK, "linewidth": 0.4}
-
-
-def _leaves(curve: Curve) -> str:
+def leaves_of(curve: Curve) -> str:
+    """Return which leaves a curve maps, in words."""
     share = 100 * curve.leaves_2m_share
     if 0.5 <= share < 99.5:
         return f"{share:.0f} % of the memory in 2M leaves"
     return "2M leaves" if share >= 99.5 else "4K leaves"
-
-
-def vcpu_axis(axes: Axes, counts: Sequence[int]) -> None:
-    """Make x a logarithmic axis with a tick at each number of vCPUs."""
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(counts[0] / 1.12, counts[-1] * 1.12 if counts[-1] > counts[0] else counts[0] * 2)
-    axes.set_xticks(counts, [str(count) for count in counts])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("vCPUs of a TD")
 
 
 def _add_legends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
@@ -340,30 +311,26 @@ def _add_legends(figure: Figure, axes: Axes, curves: Sequence[Curve]) -> None:
         Patch(facecolor=FAINT, alpha=0.25, label=INTERVAL_LABEL),
         Line2D([], [], color=FAINT, linestyle=":", label=IDEAL_LABEL),
         Line2D([], [], color=FAINT, linestyle=(0, (5, 3)), linewidth=1.0, label=BOUND_LABEL),
-        Line2D([], [], label=KNEE_LABEL, **_KNEE),
+        Line2D([], [], label=KNEE_LABEL, **KNEE_LOOK),
     ]
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(_CURVES_RIGHT + 0.02, _CURVES[0]), fontsize=8.5,
         handlelength=3.2, borderaxespad=0,
     )  # fmt: skip
     figure.legend(
-        handles=[Patch(label=name, **_paint(look)) for name, look in PART_LOOKS.items()], loc="upper left",
+        handles=[Patch(label=name, **look.of_bar()) for name, look in PART_LOOKS.items()], loc="upper left",
         bbox_to_anchor=(_LEFT - 0.01, 0.085), ncols=len(PARTS), fontsize=8.5, handlelength=2.6, handleheight=1.1,
         borderaxespad=0,
     )  # fmt: skip
 
 
-def add_title(figure: Figure, result: ScaleResult, title: str) -> None:
-    """Write the title, and below it what was run."""
-    height = figure.get_figheight()
-    figure.suptitle(title, x=0.012, y=1 - 0.12 / height, ha="left", va="top", fontsize=13, fontweight="bold")
-    figure.text(
-        0.012, 1 - 0.42 / height, describe_scale(result), va="top", fontsize=9.5, linespacing=1.3, gid="scenario"
-    )
+def made_by(result: ScaleResult) -> tuple[str, ...]:
+    """Return what the source line of a figure of ``result`` says."""
+    return priced_by(result.version, result.parameters), f"seed {result.seed}", module_of(result.scenario)
 
 
-def describe_scale(result: ScaleResult) -> str:
-    """Return what was run, beyond the size of the guest; a second line says what is not the default of ``scale``."""
+def describe_scale(result: ScaleResult) -> tuple[str, str]:
+    """Return what was run, beyond the size of the guest; the second line says what is not the default of ``scale``."""
     scenario, options = result.scenario, result.options
     said = {
         f"{scenario['tds']} TDs": scenario["tds"] > 1,
@@ -375,6 +342,4 @@ def describe_scale(result: ScaleResult) -> str:
         "removed pages reset": options["reset_pages"],
         "memory model simulated": scenario["memory_model"] == "simulated",
     }
-    return "\n".join(
-        line for line in (describe(scenario), "; ".join(text for text, is_so in said.items() if is_so)) if line
-    )
+    return describe(scenario), "; ".join(text for text, is_so in said.items() if is_so)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from perfmodel.calibration.sensitivity_report import ResultIndices, Sensitivity
-from plots.style import FAINT, INK, style
+from plots.style import INK, add_title, priced_by, source_line, style
 
 SHOWN_INDEX = 0.04
 """A price whose total index stays below this for every result is left out of the map."""
@@ -47,16 +47,11 @@ def plot_sensitivity(result: Sensitivity) -> Figure:
         )  # fmt: skip
         _draw_map(figure.add_subplot(grid[0]), result.results, prices)
         _draw_gains(figure.add_subplot(grid[1]), result)
-        figure.suptitle(
-            "Which prices matter, and what to measure next", x=0.012, y=1 - 0.12 / height, ha="left", va="top",
-            fontsize=13, fontweight="bold",
+        add_title(figure, "Which prices matter, and what to measure next")
+        source_line(
+            figure, priced_by(result.version, result.parameters), f"seed {result.seed}",
+            f"prices below a total index of {SHOWN_INDEX:g} everywhere are left out",
         )  # fmt: skip
-        made_by = result.parameters
-        line = (
-            f"perfmodel {result.version} · parameters {made_by.name} ({made_by.sha256[:12]}) · seed {result.seed} · "
-            f"prices below a total index of {SHOWN_INDEX:g} everywhere are left out"
-        )
-        figure.text(0.012, 0.1 / height, line, fontsize=7.5, color=FAINT, gid="source")
     return figure
 
 

@@ -5,7 +5,8 @@ state that outlives them. Colours, hatches and markers are those of :mod:`perfmo
 """
 
 import io
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -22,10 +23,15 @@ from perfmodel.looks import PLAIN_LOOK as PLAIN_LOOK
 from perfmodel.looks import STAGE_LOOKS as STAGE_LOOKS
 from perfmodel.looks import LineLook as LineLook
 from perfmodel.looks import Look as Look
-from perfmodel.result import Comparison
-from perfmodel.scaling.result import ScaleResult
+from perfmodel.result import ParametersId
+from plots.words import cut
+
+LINE_HEIGHT = 0.19
+"""Inches of a line below the title."""
 
 _FILE_DPI = 160
+_EDGE = 0.012
+_NAME = 40
 _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is not that of all versions
     {
         "axes.axisbelow": True,
@@ -46,6 +52,7 @@ _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is n
         "pdf.fonttype": 42,  # text that can be searched and copied
         "svg.hashsalt": "perfmodel",  # element ids would be random without it
         "text.color": INK,
+        "text.parse_math": False,  # names from files may hold a $
         "xtick.color": INK,
         "ytick.color": INK,
         "ytick.labelsize": 10,
@@ -81,17 +88,31 @@ def render(figure: Figure, fmt: str) -> bytes:
     if fmt not in _UNDATED:
         raise ValueError(f"format {fmt!r}: accepted are {', '.join(_UNDATED)}")
     file = io.BytesIO()
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")  # a name in a script that the font lacks
         figure.savefig(file, format=fmt, dpi=_FILE_DPI, metadata=_UNDATED[fmt])
     return file.getvalue()
 
 
-def source_line(figure: Figure, result: Comparison | ScaleResult) -> Text:
-    """Write at the foot of ``figure`` what made it: version, parameters, seed and module."""
-    made_by = result.parameters
-    module = " + ".join((result.scenario["module"], *result.scenario["module_features"]))
-    line = (
-        f"perfmodel {result.version} · parameters {made_by.name} ({made_by.sha256[:12]}) · "
-        f"seed {result.seed} · module {module}"
-    )
-    return figure.text(0.012, 0.1 / figure.get_figheight(), line, fontsize=7.5, color=FAINT, gid="source")
+def add_title(figure: Figure, title: str, *lines: str, gid: str = "scenario") -> None:
+    """Write the title, and below it what was run, a line each; empty ones are left out."""
+    height = figure.get_figheight()
+    figure.suptitle(title, x=_EDGE, y=1 - 0.12 / height, ha="left", va="top", fontsize=13, fontweight="bold")
+    if said := "\n".join(line for line in lines if line):
+        figure.text(_EDGE, 1 - 0.42 / height, said, va="top", fontsize=9.5, linespacing=1.3, gid=gid)
+
+
+def source_line(figure: Figure, *parts: str) -> Text:
+    """Write at the foot of ``figure`` what made it, such as :func:`priced_by`, a seed, :func:`module_of`."""
+    foot = 0.1 / figure.get_figheight()
+    return figure.text(_EDGE, foot, " · ".join(parts), fontsize=7.5, color=FAINT, gid="source")
+
+
+def priced_by(version: str, parameters: ParametersId) -> str:
+    """Return the version that made a result, and the parameter set that priced it."""
+    return f"perfmodel {cut(version, _NAME)} · parameters {cut(parameters.name, _NAME)} ({parameters.sha256[:12]})"
+
+
+def module_of(scenario: Mapping[str, Any]) -> str:
+    """Return the TDX module that a scenario runs on, with its features."""
+    return "module " + " + ".join((scenario["module"], *scenario["module_features"]))

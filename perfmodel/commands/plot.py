@@ -1,79 +1,81 @@
 """``perfmodel plot``: a figure from a result."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from perfmodel.commands.output import check_writable
 from perfmodel.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from plots.figures import FIGURES, KINDS, figures_of, find_figure
+from plots.results import is_sweep, read_result
 
 _FORMATS = (".png", ".svg", ".pdf")
 
 
-@click.command("plot")
-@click.argument("result", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, metavar="FILE", help="Figure to write: .png, .svg or .pdf.")
-def plot_command(result: Path, output: str) -> None:
-    """Draw RESULT, a file that 'compare', 'scale', 'validate' or 'sensitivity' wrote with --json.
+class _PlotCommand(click.Command):
+    """Lists the figures at the end of its help."""
 
-    compare: time and throughput by interface, stacked by stage. scale: by number of vCPUs, throughput of populating and
-    what bounds it, or the time of conversions, splits and tear-down. validate: predicted against measured. sensitivity:
-    which prices matter, and what to measure.
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line a figure."""
+        with formatter.section("Figures, by result; the first one is drawn where none is named"):
+            for kind, written_by in KINDS.items():
+                names = ", ".join(one.name for one in FIGURES if kind in one.kinds)
+                formatter.write_dl([(written_by.strip("'"), names)])
+        with formatter.section("What they show"):
+            formatter.write_dl([(one.name, one.shows) for one in FIGURES])
+
+
+@click.command("plot", cls=_PlotCommand)
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="FILE", help="Figure to write: .png, .svg or .pdf.")
+@click.option("--figure", "name", metavar="NAME", help="Which figure. [default: the first that RESULT gives]")
+@click.option(
+    "--at", metavar="AXIS=LABEL", multiple=True,
+    help="Sweep: where along an axis that is not drawn. Repeatable. [default: its first entry]",
+)  # fmt: skip
+@click.option("--list", "listing", is_flag=True, help="Print the figures that RESULT gives, the default first.")
+def plot_command(result: Path, output: str | None, name: str | None, at: tuple[str, ...], listing: bool) -> None:
+    """Draw RESULT: a file that another command wrote with --json, a file or folder of 'sweep', or benchmarks in JSON.
+
+    A sweep of several axes is drawn along one of them: memory, the share of shattered folios or the number of vCPUs, as
+    the figure's name says, or the first that --at leaves open.
     """
-    if Path(output).suffix.lower() not in _FORMATS:
+    if output is None and not listing:
+        raise InputError("no output: accepted is -o FILE, a figure to write (.png, .svg or .pdf), or --list")
+    if output is not None and Path(output).suffix.lower() not in _FORMATS:
         raise InputError(f"output {output!r}: accepted are {', '.join(_FORMATS)}")
     check_writable(output)
+    kind, read = _read(result, at)
+    if listing:
+        for figure in figures_of(kind, read):
+            print(f"{figure.name:<12} {figure.shows}")
+    if output is not None:
+        _draw(result, kind, read, name, output)
+
+
+def _draw(path: Path, kind: str, read: Any, name: str | None, output: str) -> None:
+    figure = find_figure(path, kind, read, name)
     if find_spec("matplotlib") is None:
         raise InputError("plot needs matplotlib: install perfmodel[plot]")
     from perfmodel.files import write_whole
     from plots.style import render
 
-    write_whole(Path(output), render(_draw(result), Path(output).suffix[1:].lower()))
+    try:
+        drawn = render(figure.draw(read), Path(output).suffix[1:].lower())
+    except ValueError as error:
+        raise InputError(f"{path}: figure {figure.name!r}: {error}") from None
+    write_whole(Path(output), drawn)
     print(output)
 
 
-def _draw(path: Path) -> "Figure":
-    from perfmodel.calibration.report import VALIDATE_SCHEMA, Validation
-    from perfmodel.calibration.sensitivity_report import SENSITIVITY_SCHEMA, Sensitivity
-    from perfmodel.result import COMPARE_SCHEMA, load_comparison, load_document, schema_of
-    from perfmodel.scaling.result import SCHEMA as SCALE_SCHEMA
+def _read(path: Path, at: Sequence[str]) -> tuple[str, Any]:
+    if is_sweep(path):
+        from plots.swept import read_sweep
 
-    schema = schema_of(path, (COMPARE_SCHEMA, SCALE_SCHEMA, VALIDATE_SCHEMA, SENSITIVITY_SCHEMA))
-    if schema == SCALE_SCHEMA:
-        return _draw_scale(path)
-    if schema == VALIDATE_SCHEMA:
-        from plots.residuals import plot_residuals, points_of
-
-        validation = load_document(path, Validation)
-        if not points_of(validation):
-            raise InputError(f"{path}: no scored time: accepted is a validation with one or more")
-        return plot_residuals(validation)
-    if schema == SENSITIVITY_SCHEMA:
-        from plots.sensitivity import plot_sensitivity
-
-        return plot_sensitivity(load_document(path, Sensitivity))
-    from plots.interfaces import plot_interfaces
-
-    return plot_interfaces(load_comparison(path))
-
-
-def _draw_scale(path: Path) -> "Figure":
-    from perfmodel.scaling.result import load_scale
-    from plots.changes import plot_changes
-    from plots.scaling import plot_scaling
-
-    result = load_scale(path)
-    workloads = list(dict.fromkeys(curve.workload for curve in result.curves))
-    if workloads == ["populate"]:
-        return plot_scaling(result)
-    if "populate" in workloads:
-        raise InputError(
-            f"{path}: workloads {', '.join(workloads)}: accepted are populate alone, or convert, split and teardown, "
-            "which are another figure"
-        )
-    return plot_changes(result)
+        return "sweep", read_sweep(path, at)
+    if at:
+        raise InputError(f"at {at[0]!r}: accepted with a sweep; {path} is none")
+    return read_result(path)

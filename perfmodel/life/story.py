@@ -1,6 +1,7 @@
 """Run a story under each interface and price its phases."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from perfmodel._version import __version__
 from perfmodel.accounting import memory_use
 from perfmodel.backings.contract import RANGE_PAGES
 from perfmodel.costs import Price, ledger, price_many
+from perfmodel.errors import InputError
 from perfmodel.life.at_1g import leaves_1g
 from perfmodel.life.plan import FRAMES_4K, HUGE_LEAVES, LEAVES, SEPT_PAGES, LifeTally, Plan
 from perfmodel.life.pricing import priced_phase, total_ledger
@@ -19,8 +21,9 @@ from perfmodel.life.scenario_file import Story
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.policies import POLICIES
 from perfmodel.policies.contract import Policy
-from perfmodel.result import Cost, Leaves, ParametersId
+from perfmodel.result import Cost, Leaves, ParametersId, is_sound, load_document, schema_of
 from perfmodel.scenario import able_interfaces
+from perfmodel.sound import check_scenario, check_sound
 from perfmodel.workers import Progress
 
 LIFE_SCHEMA = "perfmodel/life/1"
@@ -86,6 +89,27 @@ class LifeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     what_if: dict[str, bool | str]
     rows: list[LifeRow]
     notes: dict[str, Any]
+
+
+def load_life(path: Path) -> LifeResult:
+    """Read what ``perfmodel run --json`` wrote of a life.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not JSON, or is not such a result.
+    """
+    schema_of(path, (LIFE_SCHEMA,))
+    result = load_document(path, LifeResult)
+    accepted = f"accepted is what perfmodel writes as schema {LIFE_SCHEMA}"
+    lives = {tuple(phase.name for phase in row.phases) for row in result.rows}
+    if len(lives) != 1 or lives == {()} or len({row.interface for row in result.rows}) < len(result.rows):
+        raise InputError(f"{path}: interfaces without the same phases: {accepted}")
+    if not all(is_sound(cost) for row in result.rows for cost in (row.ns, *(phase.ns for phase in row.phases))):
+        raise InputError(f"{path}: a phase whose costs do not add up: {accepted}")
+    check_scenario(path, result.scenario)
+    check_sound(path, result, ("savings",))
+    return result
 
 
 def live(

@@ -12,7 +12,7 @@ from perfmodel._version import __version__
 from perfmodel.comparison import execute
 from perfmodel.costs import ledger
 from perfmodel.errors import InputError
-from perfmodel.names import INTERFACES, MOST_VCPUS, VCPU_STATES
+from perfmodel.names import INTERFACES, MOST_VCPUS, VCPU_STATES, WORKLOADS
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.result import ParametersId
 from perfmodel.scaling.estimate import Estimate, estimate, limits_of, model_scatter, sample_values, scale_point
@@ -23,7 +23,6 @@ from perfmodel.scaling.situation import Mix, change_counters, describe, mix_of
 from perfmodel.scenario import Scenario
 from perfmodel.workers import Progress
 
-WORKLOADS = ("populate", "convert", "split", "teardown")
 DYNAMIC_PAMT = ("none", "fast-path", "global-lock")
 GUEST_LOCKS = ("dropped", "held")
 CLEARS = ("mapping", "folio")

@@ -57,7 +57,7 @@ def assemble(
         if refused:
             reasons[place], status[place] = refused, FAILED
         elif counts is not None:
-            one = _ready(layout, place, counts, parts)
+            one = ready_point(layout, place, counts, parts)
             for number, parameters in enumerate(layout.sets):
                 lacks = planned.meets and one.meetings[number] is None
                 reason = failed.get(meeting_key(planned.key, parameters), "") if lacks else ""
@@ -73,7 +73,8 @@ def assemble(
     return _Builder(layout, ready, status, reasons, stages, phases, priced).dataset()
 
 
-def _ready(layout: Layout, place: int, counts: PointCounts, parts: Parts) -> Ready:
+def ready_point(layout: Layout, place: int, counts: PointCounts, parts: Parts) -> Ready:
+    """Return a counted point as pricing takes it."""
     phases = {kind: ledger(counters) for kind, counters in counts.phases.items()}
     met = [
         parts.meeting(meeting_key(counts.key, one)) if layout.points[place].meets else None for one in layout.sets

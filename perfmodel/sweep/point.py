@@ -91,21 +91,16 @@ class Point:
     @classmethod
     def of(cls, scenario: Scenario, story: Story | None, read: Mapping[Path, bytes], preset: str) -> "Point":
         """Return the point with the files that ``scenario`` names out of those that have been read."""
-        paths = {name: Path(value) for name in ("extents", "host", "order") if (value := getattr(scenario, name))}
-        if scenario.order in ORDERS:
-            del paths["order"]
         if scenario.backing == "host" and scenario.host is None:
-            raise InputError(
-                "backing 'host': a sweep's counts must not depend on where they run; accepted is host FILE"
-            )
-        files = {name: (path.name, read[path]) for name, path in paths.items()}
-        return cls(scenario, story, files)
+            raise InputError("backing 'host': counts of a sweep depend on no machine; accepted is host FILE")
+        files = {name: (path.name, read[path]) for name, path in named_files(scenario).items()}
+        return cls(scenario, story, files, preset)
 
     @property
     def key(self) -> str:
         """Hash of everything that the counts depend on: the guest, its files' content, and the model's source."""
-        what = self.scenario.describe() | {"seed": self.scenario.seed, "model": model_fingerprint()}
-        what |= {"preset": self.preset}
+        what = self.scenario.describe() | {"seed": self.scenario.seed, "preset": self.preset}
+        what |= {"model": model_fingerprint()}
         what |= {name: hashlib.sha256(content).hexdigest() for name, (_, content) in self.files.items()}
         if self.story is not None:
             phases = [{"kind": phase.kind} | msgspec.to_builtins(phase) for phase in self.story.phases]

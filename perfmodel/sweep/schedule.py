@@ -1,6 +1,9 @@
 """Tasks of a sweep, one after the other in this process or on a dask cluster; results come back as they are done."""
 
 import contextlib
+import logging
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,7 +78,7 @@ def _run_one(task: Task, model: str) -> PointCounts | PointMeeting:
 def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]:
     """Yield outcomes as workers finish them.
 
-    A task whose worker dies is given to another; one on which three workers have died has failed.
+    A task whose worker dies is given to another; one on which four workers have died has failed.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]
     waiting = {
         client.submit(_run_one, task, model, key=f"perfmodel-{task.key}", pure=True): task for task in longest_first
     }
-    for future in as_completed(list(waiting)):
+    for future in as_completed(list(waiting), loop=client.loop):
         task = waiting.pop(future)
         error = future.exception() if future.status != "finished" else None
         if isinstance(error, InputError):
@@ -116,17 +119,39 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | No
         raise InputError("a cluster needs dask.distributed: install perfmodel[cluster]") from None
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": _CONNECT_SECONDS}))
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters becomes a reason or a result
         if scheduler is not None:
             try:
-                client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_SECONDS))
+                client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False))
             except (OSError, ValueError, TimeoutError) as error:
                 raise InputError(
                     f"scheduler {scheduler!r}: {error}: accepted is the address of a running dask scheduler, such as "
                     "tcp://10.0.0.1:8786"
                 ) from None
         else:
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
-            )
-            client = stack.enter_context(Client(stack.enter_context(cluster)))
+            with _deaf_to_interrupts():
+                cluster = LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )  # fmt: skip
+            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+        try:
+            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+        except TimeoutError:
+            raise InputError(
+                f"scheduler {scheduler!r} has no worker: accepted is one that a 'dask worker' has joined"
+            ) from None
         yield client
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Have processes that the block starts ignore SIGINT, which a terminal sends to all; this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,6 +1,7 @@
 """A sweep on the terminal, and as rows of JSON."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def print_sweep(dataset: "xr.Dataset") -> None:
         table.add_column(title, justify="right")
     status = dataset["status"].values
     for row in itertools.islice(rows(dataset), SHOWN_ROWS):
-        table.add_row(*(row[name] for name in swept), *_cells(row))
+        table.add_row(*(row.axes[name] for name in swept), *_cells(row))
     console.print(table)
     if status.size > SHOWN_ROWS:
         console.print(f"... and {status.size - SHOWN_ROWS:,} more points", highlight=False)
@@ -49,41 +50,64 @@ def print_sweep(dataset: "xr.Dataset") -> None:
     )
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    if row["status"] != "done":
-        return ("", "", row["status"], row["reason"][:60], "", "")
-    speed, ratio = row["gib_per_s"], row["ratio"]
+def _cells(row: "SweepRow") -> tuple[str, ...]:
+    seconds, speed, ratio = row.times["seconds"], row.times["gib_per_s"], row.times["ratio"]
+    if seconds is None:
+        return ("", "", row.status, row.reason[:60], "", "")
+    low, high = (row.times[f"seconds_{end}"] or 0.0 for end in ("low", "high"))
     return (
-        f"{row['td_exits']:,}", f"{row['leaves_2m']:,}", format_time(row["seconds"]),
-        format_time(row["seconds_low"], row["seconds_high"]), "" if speed is None else format_number(speed),
-        "" if ratio is None else f"{ratio:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f})",
+        f"{row.counts['td_exits']:,}", f"{row.counts['leaves_2m']:,}", format_time(seconds), format_time(low, high),
+        "" if speed is None else format_number(speed),
+        "" if ratio is None else f"{ratio:.3f} ({row.times['ratio_low']:.3f} to {row.times['ratio_high']:.3f})",
     )  # fmt: skip
 
 
-def rows(dataset: "xr.Dataset") -> Iterator[dict[str, Any]]:
-    """Yield every point in the order of the axes: its labels, counts and times; None where there is none."""
+class SweepRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One point: its labels by axis, counts and times by variable of the Dataset; None where there is none."""
+
+    axes: dict[str, str]
+    parameters_sha256: str
+    status: str
+    reason: str
+    saturated: str
+    counts: dict[str, int | None]
+    times: dict[str, float | None]
+
+
+class SweepRows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole sweep as JSON has it."""
+
+    schema: str = SCHEMA
+    title: str
+    version: str
+    seed: int
+    samples: int
+    module: str
+    scenario: dict[str, Any]
+    rows: list[SweepRow]
+
+
+def rows(dataset: "xr.Dataset") -> Iterator[SweepRow]:
+    """Yield every point in the order of the axes."""
     axes = axis_names(dataset)
     names = {name: labels(dataset, name) for name in axes}
-    values = {name: dataset[name].values for name in ("status", "reason", "saturated", *TIMES, *COUNTS)}
-    sums = dataset["parameters_sha256"]
+    read = ("status", "reason", "saturated", "parameters_sha256", *TIMES, *COUNTS)
+    found = {name: (dataset[name].values, [axes.index(str(axis)) for axis in dataset[name].dims]) for name in read}
     for at in np.ndindex(*(dataset.sizes[name] for name in axes)):
-        index = dict(zip(axes, at, strict=True))
-        row: dict[str, Any] = {name: names[name][index[name]] for name in axes}
-        row["parameters_sha256"] = str(sums.values[tuple(index[str(name)] for name in sums.dims)])
-        for name, found in values.items():
-            value = found[tuple(index[str(axis)] for axis in dataset[name].dims)].item()
-            row[name] = None if value != value or (name in COUNTS and value < 0) else value
-        row["status"] = _STATUS[row["status"]]
-        yield row
+        point = {name: values[tuple(at[k] for k in where)].item() for name, (values, where) in found.items()}
+        yield SweepRow(
+            {name: names[name][k] for name, k in zip(axes, at, strict=True)}, point["parameters_sha256"],
+            _STATUS[point["status"]], point["reason"], point["saturated"],
+            {name: point[name] if point[name] >= 0 else None for name in COUNTS},
+            {name: None if math.isnan(point[name]) else point[name] for name in TIMES},
+        )  # fmt: skip
 
 
 def to_json(dataset: "xr.Dataset") -> bytes:
     """Return the points as rows of indented JSON, with what made them."""
-    head = {name: dataset.attrs[name] for name in ("title", "version", "samples", "seed", "module")}
-    head |= {"scenario": msgspec.json.decode(dataset.attrs["scenario"])}
-    document = {"schema": SCHEMA, **{name: _plain(value) for name, value in head.items()}, "rows": list(rows(dataset))}
+    made_by = dataset.attrs
+    document = SweepRows(
+        title=made_by["title"], version=made_by["version"], seed=int(made_by["seed"]), samples=int(made_by["samples"]),
+        module=made_by["module"], scenario=msgspec.json.decode(made_by["scenario"]), rows=list(rows(dataset)),
+    )  # fmt: skip
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -15,7 +15,8 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from perfmodel import Scenario, compare
 from perfmodel.costs import ALL_STAGES, STAGES
 from perfmodel.result import to_json
-from plots.interfaces import INTERVAL_LABEL, SMALL_SHARE, group_stages, plot_interfaces, time_unit
+from plots.interfaces import plot_interfaces
+from plots.stacks import INTERVAL_LABEL, SMALL_SHARE, group_stages, time_unit
 from plots.style import OTHER_LOOK, STAGE_LOOKS, render
 from tests.support.figure_texts import draw, nothing_is_cut_or_overlaps, shown_ticks
 
@@ -87,7 +88,7 @@ def error_ends(axes):
 
 def test_bars_sum_to_the_total_and_touch(comparison, figure):
     time, share, _ = figure.axes
-    unit = time_unit(comparison.rows)
+    unit = time_unit(max(row.ns.total for row in comparison.rows))
     for y, row in enumerate(comparison.rows):
         for axes, total in ((time, unit.of_ns(row.ns.total)), (share, 100.0 if row.ns.total else 0.0)):
             pieces = [container[y] for container in bars(axes)]
@@ -99,11 +100,14 @@ def test_bars_sum_to_the_total_and_touch(comparison, figure):
 
 def test_each_segment_is_its_stages(comparison, figure):
     time, share, _ = figure.axes
-    unit, parts = time_unit(comparison.rows), group_stages(comparison.rows)
+    unit, parts = (
+        time_unit(max(row.ns.total for row in comparison.rows)),
+        group_stages([row.ns for row in comparison.rows]),
+    )
     assert [c.get_label() for c in bars(time)] == [c.get_label() for c in bars(share)] == [p.label for p in parts]
     for part, container in zip(parts, bars(time), strict=True):
         for row, bar in zip(comparison.rows, container, strict=True):
-            expected = sum(row.ns.by_stage[stage] for stage in part.stages) / 1e9 * unit.per_second
+            expected = sum(row.ns.by_stage[stage] for stage in part.keys) / 1e9 * unit.per_second
             assert bar.get_width() == pytest.approx(expected, rel=1e-9)
             assert bar.get_hatch() == (part.look.hatch or None)
             assert bar.get_facecolor()[:3] == to_rgb(part.look.colour)
@@ -122,23 +126,23 @@ def test_throughput_of_vcpus_that_meet_is_that_of_the_time_that_passes():
 
 
 def test_stages_that_are_small_everywhere_are_one_segment(two_gib):
-    parts = group_stages(two_gib.rows)
-    assert sorted(stage for part in parts for stage in part.stages) == sorted(
+    parts = group_stages([row.ns for row in two_gib.rows])
+    assert sorted(stage for part in parts for stage in part.keys) == sorted(
         stage for stage in STAGES if any(row.ns.by_stage[stage] for row in two_gib.rows)
     )
     assert parts[-1].look is OTHER_LOOK
     for row in two_gib.rows:
-        assert all(row.ns.by_stage[stage] < SMALL_SHARE * row.ns.total for stage in parts[-1].stages)
+        assert all(row.ns.by_stage[stage] < SMALL_SHARE * row.ns.total for stage in parts[-1].keys)
     for part in parts[:-1]:
-        assert len(part.stages) == 1
-        assert max(part.ns(row) / row.ns.total for row in two_gib.rows) >= SMALL_SHARE
+        assert len(part.keys) == 1
+        assert max(part.of(row.ns.by_stage) / row.ns.total for row in two_gib.rows) >= SMALL_SHARE
 
 
 def test_a_small_stage_alone_keeps_its_name(two_gib):
     row = two_gib.rows[0]
     stages = dict.fromkeys(STAGES, 0.0) | {"exit": 1000.0, "module_fill": 1.0}
     cost = msgspec.structs.replace(row.ns, total=1001.0, by_stage=stages)
-    assert [p.stages for p in group_stages([msgspec.structs.replace(row, ns=cost)])] == [("exit",), ("module_fill",)]
+    assert [p.keys for p in group_stages([cost])] == [("exit",), ("module_fill",)]
 
 
 def test_stages_beyond_populating_are_drawn(two_gib):
@@ -151,7 +155,7 @@ def test_stages_beyond_populating_are_drawn(two_gib):
 
 def test_error_bars_end_at_low_and_high(comparison, figure):
     time, _, speed = figure.axes
-    unit = time_unit(comparison.rows)
+    unit = time_unit(max(row.ns.total for row in comparison.rows))
     for row, ends in zip(comparison.rows, error_ends(time), strict=True):
         assert ends == pytest.approx((unit.of_ns(row.ns.low), unit.of_ns(row.ns.high)), rel=1e-9)
     for row, ends in zip(comparison.rows, error_ends(speed), strict=True):
@@ -168,7 +172,7 @@ def test_error_bars_end_at_low_and_high(comparison, figure):
 def test_unit_fits_the_longest_time(two_gib, seconds, unit):
     row = two_gib.rows[0]
     rows = [scaled(row, seconds / row.seconds), scaled(row, 0)]
-    found = time_unit(rows)
+    found = time_unit(max(row.ns.total for row in rows))
     assert found.name == unit
     assert found.of_ns(1e9) == found.per_second
     time = plot_interfaces(with_rows(two_gib, rows)).axes[0]
@@ -185,7 +189,7 @@ def test_words(two_gib):
     assert time.get_ylim() == share.get_ylim() == speed.get_ylim()
     assert time.get_ylim()[0] > time.get_ylim()[1]  # the first row on top
     (legend,) = figure.legends
-    labels = [part.label for part in group_stages(two_gib.rows)]
+    labels = [part.label for part in group_stages([row.ns for row in two_gib.rows])]
     assert [t.get_text() for t in legend.get_texts()] == [*labels, INTERVAL_LABEL]
     assert "2 GiB" in figure.get_suptitle()
     line = next(t for t in figure.texts if t.get_gid() == "scenario").get_text()

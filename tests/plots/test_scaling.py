@@ -14,6 +14,7 @@ from perfmodel.names import INTERFACES
 from perfmodel.scaling.result import ScaleResult, load_scale, to_json
 from perfmodel.scaling.scale import ScaleOptions, scale
 from perfmodel.scenario import Scenario
+from plots.axes import spread_out
 from plots.scaling import (
     PART_LOOKS,
     PARTS,
@@ -23,7 +24,6 @@ from plots.scaling import (
     ideal_per_vcpu,
     parts_of,
     plot_scaling,
-    spread_out,
 )
 from plots.style import INTERFACE_LOOKS, render
 from tests.support.figure_texts import draw, nothing_is_cut_or_overlaps, shown_ticks

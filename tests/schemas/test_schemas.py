@@ -32,7 +32,7 @@ from perfmodel.result import (
 )
 from perfmodel.scaling.result import Curve, ScaleResult
 from perfmodel.scaling.result import to_json as scale_to_json
-from perfmodel.scaling.scale import CLEARS, DYNAMIC_PAMT, GUEST_LOCKS, WORKLOADS, ScaleOptions, scale
+from perfmodel.scaling.scale import CLEARS, DYNAMIC_PAMT, GUEST_LOCKS, ScaleOptions, scale
 from perfmodel.scaling.together import Interval, Limit, ScalePoint, Scaling, Wait
 from perfmodel.schemas import SCHEMAS, load_schema
 
@@ -72,7 +72,7 @@ SCENARIOS = {
 CURVES = {
     "all that vCPUs do": (
         {"memory": "1GiB", "interfaces": ("pfn",)},
-        {"vcpus": (1, 3), "workloads": WORKLOADS, "states": ("inside",), "samples": 1},
+        {"vcpus": (1, 3), "workloads": names.WORKLOADS, "states": ("inside",), "samples": 1},
     ),
     "populating, Dynamic PAMT": (
         {"memory": "1GiB", "vcpus": 4, "tds": 2, "nodes": 2, "guest": "touch-first", "interfaces": ("page-4k",)},
@@ -139,7 +139,7 @@ def test_schema_is_valid_and_describes_every_field(name):
     Draft202012Validator.check_schema(schema)
     assert schema["properties"]["schema"]["const"] == f"perfmodel/{name.replace('-', '/')}"
     for path, place in objects_of(schema):
-        assert place["additionalProperties"] is False or path[-1] in {*NUMBERS_BY_NAME, "waits_ns"}, path
+        assert place["additionalProperties"] is False or path[-1] in {*NUMBERS_BY_NAME, "waits_ns", "axes"}, path
         for key, field in place.get("properties", {}).items():
             assert field["description"].endswith("."), (*path, key)
             if field.get("type") == "integer" and key != "histogram_difference":
@@ -349,7 +349,7 @@ def test_scale_names_are_those_of_the_command_line():
     schema = load_schema("scale-1")
     options, curve = schema["properties"]["options"]["properties"], schema["$defs"]["curve"]["properties"]
     for accepted, places in {
-        WORKLOADS: (options["workloads"]["items"], curve["workload"]),
+        names.WORKLOADS: (options["workloads"]["items"], curve["workload"]),
         names.VCPU_STATES: (options["states"]["items"], curve["state"]),
         names.INTERFACES: (curve["interface"],),
         DYNAMIC_PAMT: (options["dynamic_pamt"],),
