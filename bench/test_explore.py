@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CHROMIUM, chromium, open_page
 from ratio import thp
 
 from perfmodel.explore.guests import read_guests
@@ -11,7 +12,6 @@ from perfmodel.explore.page import make_page
 from perfmodel.parameters import load_parameters
 from perfmodel.sweep.grid import Asked, build_grid
 from perfmodel.sweep.sweep import sweep
-from tests.support.browser import CHROMIUM, chromium, open_page
 
 _MOVE = """async step => {
     const range = document.getElementById("price-flush_line");
