@@ -14,6 +14,7 @@ from perfmodel.commands.doctor import doctor_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
+from perfmodel.commands.report import report_command
 from perfmodel.commands.scale import scale_command
 from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
@@ -41,6 +42,7 @@ for command in (
     plot_command,
     steady_command,
     scale_command,
+    report_command,
     calibrate_command,
     validate_command,
     sensitivity_command,

@@ -15,6 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from perfmodel.report.answer import Report
 from perfmodel.result import Comparison
 from perfmodel.scaling.result import ScaleResult
 
@@ -22,6 +23,7 @@ INK = "#222222"
 FAINT = "#767676"
 
 _FILE_DPI = 160
+_SMALL_DPI, _COLOURS = 110, 64
 _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is not that of all versions
     {
         "axes.axisbelow": True,
@@ -145,13 +147,15 @@ def style() -> Iterator[None]:
         yield
 
 
-def render(figure: Figure, fmt: str) -> bytes:
+def render(figure: Figure, fmt: str, dpi: int = _FILE_DPI) -> bytes:
     """Return ``figure`` as a file: the same bytes whenever and wherever the same matplotlib draws it.
 
     Parameters
     ----------
     figure : Figure
     fmt : {"png", "svg", "pdf"}
+    dpi : int
+        Dots an inch, of ``png``.
 
     Raises
     ------
@@ -162,11 +166,21 @@ def render(figure: Figure, fmt: str) -> bytes:
         raise ValueError(f"format {fmt!r}: accepted are {', '.join(_UNDATED)}")
     file = io.BytesIO()
     with style():
-        figure.savefig(file, format=fmt, dpi=_FILE_DPI, metadata=_UNDATED[fmt])
+        figure.savefig(file, format=fmt, dpi=dpi, metadata=_UNDATED[fmt])
     return file.getvalue()
 
 
-def source_line(figure: Figure, result: Comparison | ScaleResult) -> Text:
+def render_small(figure: Figure) -> bytes:
+    """Return ``figure`` as a PNG of few colours, a quarter as large: for pages that carry many."""
+    from PIL import Image  # comes with matplotlib
+
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(render(figure, "png", _SMALL_DPI))) as drawn:
+        drawn.convert("RGB").quantize(_COLOURS).save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def source_line(figure: Figure, result: Comparison | ScaleResult | Report) -> Text:
     """Write at the foot of ``figure`` what made it: version, parameters, seed and module."""
     made_by = result.parameters
     module = " + ".join((result.scenario["module"], *result.scenario["module_features"]))

@@ -1,0 +1,75 @@
+"""Question 4: what of a 2M fault is flushing, clearing and zeroing, and what each knob saves."""
+
+from perfmodel.costs import ledger
+from perfmodel.life.phases import Boot, Teardown
+from perfmodel.report.amounts import amount
+from perfmodel.report.answer import Answer, Group
+from perfmodel.report.reproduce import story_command
+from perfmodel.report.sampled import Sampled
+from perfmodel.report.situation import Life, NotApplicable, Situation, part
+from perfmodel.workers import Progress
+
+BYTES = {
+    "flush": "cache-line flush",
+    "host_clear": "clearing by the host",
+    "guest_zero": "zeroing by the module (ACCEPT)",
+}
+KNOBS: dict[str, dict[str, str | bool]] = {
+    "flush the first 4K only": {"flush": "first-page"},
+    "flush nothing": {"flush": "none"},
+    "no clearing by the host": {"host_clear": False},
+    "neither": {"flush": "none", "host_clear": False},
+}
+
+
+def answer(situation: Situation, progress: Progress | None = None) -> Answer:
+    """Cut a 2M fault into its stages, and price the guest's boot with each knob changed."""
+    if situation.scenario.features_off:
+        raise NotApplicable(f"without {', '.join(situation.scenario.features_off)} KVM maps nothing at 2M")
+    counters = situation.a_gib(1)
+    fault = ledger(counters | {"page_conversions": 0})
+    whole, *bytes_of = (
+        cost.times(1 / counters["aug_2m"])
+        for cost in situation.price([fault, *(part(fault, stage) for stage in BYTES)])
+    )  # fmt: skip
+    shares = {title: one / whole for title, one in zip(BYTES.values(), bytes_of, strict=True)}
+    together = (bytes_of[0] + bytes_of[1] + bytes_of[2]) / whole
+    life = booted(situation, progress)
+    saved = {
+        (name, knob): saving(situation, life, name, **values)
+        for name in situation.interfaces for knob, values in KNOBS.items()
+    }  # fmt: skip
+    return Answer(
+        headline=f"{amount(together.times(100).row('', '', '%'))} of a 2M fault is bytes: "
+        + ", ".join(f"{title} {amount(one.times(100).row('', '', '%'))}" for title, one in shares.items())
+        + f". Honouring CLFLUSH_BEFORE_ALLOC and not clearing would save "
+        f"{amount(saved[situation.reference, 'neither'].row('', '', 's'))} of this guest's boot under {situation.reference}.",
+        groups=[
+            Group("Share of a 2M fault", [one.times(100).row(title, "", "%") for title, one in shares.items()], drawn=True),
+            Group("Time of a 2M fault", [whole.row("all of it", "", "s"), *(
+                one.row(title, "", "s") for title, one in zip(BYTES.values(), bytes_of, strict=True))]),
+            Group("Saved of the guest's boot", [one.row(knob, name, "s") for (name, knob), one in saved.items()]),
+        ],
+        hangs_on=[
+            *situation.causes.most("share of bytes in a 2M fault", together),
+            *situation.causes.most(f"saved by neither, {situation.reference}", saved[situation.reference, "neither"]),
+        ],
+        notes=[
+            "Without clearing the lines to flush are in no cache, so flushing gets cheaper too; guest_memfd's own clearing is "
+            "named as avoidable by Ackerley Tng, [RFC PATCH v2 00/51] 1G page support for guest_memfd, 2025-05-14, "
+            "https://lore.kernel.org/all/cover.1747264138.git.ackerleytng@google.com.",
+            "No module has been seen to set CLFLUSH_BEFORE_ALLOC; with it set nothing could be saved by leaving the flush out.",
+        ],
+        command=story_command(life.plan.story, situation.words, "--what-if"),
+    )  # fmt: skip
+
+
+def booted(situation: Situation, progress: Progress | None) -> Life:
+    """Return the guest's boot and its end by removal."""
+    return situation.live(situation.alone, (Boot(), Teardown()), progress)
+
+
+def saving(situation: Situation, life: Life, name: str, **knobs: str | bool) -> Sampled:
+    """Return what knobs that only price save of a boot, in seconds."""
+    before, after = situation.price([life.ledgers(name)[0], life.ledgers(name, **knobs)[0]])
+    return before - after

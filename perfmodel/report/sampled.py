@@ -1,0 +1,47 @@
+"""Numbers with their samples: whatever is computed from them keeps an interval of its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from perfmodel.costs import INTERVAL
+from perfmodel.report.answer import Row
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A number at the parameters' values, and the same under each sample of them, shape (samples,)."""
+
+    value: float
+    samples: Floats
+
+    def __add__(self, other: "Sampled") -> "Sampled":
+        return Sampled(self.value + other.value, self.samples + other.samples)
+
+    def __sub__(self, other: "Sampled") -> "Sampled":
+        return Sampled(self.value - other.value, self.samples - other.samples)
+
+    def __truediv__(self, other: "Sampled") -> "Sampled":
+        return Sampled(self.value / other.value, self.samples / other.samples)
+
+    def times(self, factor: float) -> "Sampled":
+        """Return the number times an exact one."""
+        return Sampled(self.value * factor, self.samples * factor)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """5 % and 95 % points; always around the value."""
+        low, high = np.quantile(self.samples, INTERVAL, method="inverted_cdf").tolist()
+        return min(low, self.value), max(high, self.value)
+
+    def row(self, label: str, column: str, unit: str) -> Row:
+        """Return it as a row of an answer."""
+        return Row(label, column, self.value, *self.interval, unit)
+
+
+def exact(label: str, column: str, value: float, unit: str = "") -> Row:
+    """Return a row without an interval."""
+    return Row(label, column, value, None, None, unit)

@@ -1,0 +1,63 @@
+"""Question 1: the wrapper's interface itself, per call."""
+
+from perfmodel.costs import ledger
+from perfmodel.report.answer import Answer, Group
+from perfmodel.report.amounts import amount
+from perfmodel.report.reproduce import command
+from perfmodel.report.sampled import Sampled, exact
+from perfmodel.report.situation import NO_STRUCT_PAGE, Situation
+from perfmodel.workers import Progress
+
+_CALLS = {
+    ("page", "4K"): "page_conversions",
+    ("page", "2M"): "page_conversions",
+    ("folio", "4K"): "folio_checks_4k",
+    ("folio", "2M"): "folio_checks_2m",
+}
+_FAULTS = {"4K": "aug_4k", "2M": "aug_2m"}
+
+
+def answer(situation: Situation, progress: Progress | None = None) -> Answer:
+    """Price what the wrapper does with its argument, against the fault around it."""
+    cost = dict(zip(_CALLS, situation.price([ledger({counter: 1}) for counter in _CALLS.values()]), strict=True))
+    faults = fault_costs(situation)
+    calls = [cost[form, size].row(f"{form}, {size}", "", "s") for form, size in _CALLS]
+    shares = {key: share_of(cost[key], faults[key[1]]) for key in _CALLS}
+    dearest = shares["folio", "2M"]
+    notes = [
+        "Added to a fault of the PFN form, whose call makes the least of its argument: its cost here is 0.",
+        "A page or PFN argument touches no memory; the folio check reads two lines of struct page and adds up 512 "
+        "addresses at 2M: Yan Zhao, patch 01/24 of [PATCH v3 00/24] KVM: TDX huge page support for private memory, "
+        "2026-01-06, https://lore.kernel.org/all/20260106101826.24870-1-yan.y.zhao@intel.com.",
+    ]
+    if not situation.memory.backing.has_struct_page:
+        notes.append(f"Of this guest the page and folio forms are not applicable: {NO_STRUCT_PAGE}.")
+    return Answer(
+        headline=f"The dearest form, a folio at 2M, costs {amount(cost['folio', '2M'].row('', '', 's'))} a call, "
+        f"{amount(dearest.times(100).row('', '', '%'))} of its fault; at 4K a folio costs "
+        f"{amount(cost['folio', '4K'].row('', '', 's'))}, a page {amount(cost['page', '4K'].row('', '', 's'))}.",
+        groups=[
+            Group("Cost of a call beyond the PFN form", [*calls, exact("PFN, 4K and 2M", "", 0.0, "s")], drawn=True),
+            Group("Share of the fault around it",
+                  [share.times(100).row(", ".join(key), "", "%") for key, share in shares.items()]),
+            Group("The fault itself, PFN form", [faults[size].row(f"fault at {size}", "", "s") for size in _FAULTS]),
+        ],
+        hangs_on=situation.causes.most("a folio at 2M, per call", cost["folio", "2M"]),
+        notes=notes,
+        command=command("run", situation.a_gib_of_folio(), situation.words),
+    )  # fmt: skip
+
+
+def fault_costs(situation: Situation) -> dict[str, Sampled]:
+    """Return what one fault costs at 4K and at 2M, from the touch to the accepted page, without the wrapper's form."""
+    ledgers = [ledger(situation.a_gib(level) | {"page_conversions": 0}) for level in (0, 1)]
+    costs = situation.price(ledgers)
+    return {
+        size: cost.times(1 / situation.a_gib(level)[_FAULTS[size]])
+        for level, (size, cost) in enumerate(zip(_FAULTS, costs, strict=True))
+    }
+
+
+def share_of(cost: Sampled, rest: Sampled) -> Sampled:
+    """Return ``cost`` as a share of itself and the rest."""
+    return cost / (cost + rest)
