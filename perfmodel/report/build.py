@@ -12,7 +12,7 @@ from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.report.answer import Answer, Report
 from perfmodel.report.populating import headline, ratios_of
 from perfmodel.report.questions import QUESTIONS, Question
-from perfmodel.report.situation import NotApplicable, Situation
+from perfmodel.report.situation import NotApplicableError, Situation
 from perfmodel.result import Comparison, ParametersId
 from perfmodel.scaling.result import ScaleResult
 from perfmodel.scenario import Scenario
@@ -96,7 +96,7 @@ def ask(
     """Return the answer, or one that says why there is none, and what its figures are drawn from."""
     try:
         found = question.answer(situation, progress)
-    except NotApplicable as reason:
+    except NotApplicableError as reason:
         return Answer(number=number, question=question.text, reason=f"Not applicable: {reason}."), {}
     except InputError as error:
         return Answer(number=number, question=question.text, reason=f"Not answered: {error}."), {}

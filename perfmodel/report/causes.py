@@ -1,10 +1,11 @@
 """Which assumption a number hangs on most: the one whose draws explain most of its variance over the samples.
 
-The measure is the squared correlation of ranks, so no number needs to be positive and no relation straight. Fitted prices
-are drawn correlated; each then counts for what it shares with the others, and shares may sum to more than 1.
+The measure is the squared correlation of ranks, so no number needs to be positive and no relation straight. Fitted
+prices are drawn correlated; each then counts for what it shares with the others, and shares may sum to more than 1.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ class Causes:
         return np.asarray((self.ranks @ normalised_ranks(samples)) ** 2, np.float64)
 
     def most(self, number: str, sampled: Sampled) -> list[HangsOn]:
-        """Return the first cause of ``sampled``, and the first price where that is none; nothing if nothing moves it."""
+        """Return the first cause of ``sampled``, and the first price where that is none; nothing of an exact number."""
         if not self.causes or sampled.samples.size < 2 or not _moves(sampled):
             return []
         shares = self.shares(sampled.samples)
@@ -79,6 +80,10 @@ class Causes:
         prices = [j for j, cause in enumerate(self.causes) if cause.is_price]
         chosen = [first] if first in prices or not prices else [first, max(prices, key=lambda j: float(shares[j]))]
         return [self._hangs_on(number, j, float(shares[j])) for j in chosen]
+
+    def of_each(self, numbers: Mapping[str, Sampled]) -> list[HangsOn]:
+        """Return :meth:`most` of several numbers, by name."""
+        return [one for number, sampled in numbers.items() for one in self.most(number, sampled)]
 
     def _hangs_on(self, number: str, at: int, share: float) -> HangsOn:
         one = self.causes[at]

@@ -4,11 +4,11 @@ import msgspec
 
 from perfmodel.life.phases import Boot, Teardown
 from perfmodel.life.story import memory_behind
-from perfmodel.report.amounts import amount, spread
+from perfmodel.report.amounts import with_unit
 from perfmodel.report.answer import Answer, Group
 from perfmodel.report.huge_fault import booted
 from perfmodel.report.reproduce import story_command
-from perfmodel.report.sampled import exact
+from perfmodel.report.sampled import exact, table
 from perfmodel.report.situation import Life, Situation
 from perfmodel.workers import Progress
 
@@ -19,14 +19,17 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     """Boot and tear down with Dynamic PAMT, both ways, against static PAMT."""
     static = booted(situation, progress)
     dynamic = {
-        way: situation.live(situation.alone, (Boot(), Teardown()), progress, dynamic_pamt=True, dynamic_pamt_fast_path=fast)
+        way: situation.live(
+            situation.alone, (Boot(), Teardown()), progress, dynamic_pamt=True, dynamic_pamt_fast_path=fast
+        )
         for way, fast in WAYS.items()
-    }  # fmt: skip
+    }
     costs = {}
     for phase, what in enumerate(("boot", "tear-down")):
         for name in situation.interfaces:
-            before, *after = situation.price([static.ledgers(name)[phase],
-                                              *(life.ledgers(name)[phase] for life in dynamic.values())])  # fmt: skip
+            before, *after = situation.price(
+                [static.ledgers(name)[phase], *(life.ledgers(name)[phase] for life in dynamic.values())]
+            )
             for way, cost in zip(WAYS, after, strict=True):
                 costs[what, way, name] = (cost - before, (cost - before) / before)
     used = {name: (pamt_bytes(static, name), pamt_bytes(dynamic["fast path"], name)) for name in situation.interfaces}
@@ -34,33 +37,54 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     added, share = costs["boot", "fast path", reference]
     before_bytes, after_bytes = used[reference]
     return Answer(
-        headline=f"Under {reference} it adds {amount(added.row('', '', 's'))} to the boot, "
-        f"{amount(share.times(100).row('', '', '%'))}, and saves {spread('bytes', before_bytes - after_bytes)} of "
-        f"{spread('bytes', before_bytes)} of PAMT; with the global lock it adds "
-        f"{amount(costs['boot', 'global lock', reference][0].row('', '', 's'))}.",
+        headline=f"Under {reference} it adds {added.text('s')} to the boot, "
+        f"{share.times(100).text('%')}, and saves {with_unit(before_bytes - after_bytes, 'bytes')} of "
+        f"{with_unit(before_bytes, 'bytes')} of PAMT; with the global lock it adds "
+        f"{costs['boot', 'global lock', reference][0].text('s')}.",
         groups=[
-            Group("Added to the boot, share", [
-                costs["boot", way, name][1].times(100).row(way, name, "%") for way in WAYS for name in situation.interfaces
-            ], drawn=True),
-            Group("Added", [one.row(f"{what}, {way}", name, "s") for (what, way, name), (one, _) in costs.items()]),
-            Group("PAMT after the boot", [row for name, (old, new) in used.items() for row in (
-                exact("static", name, old, "bytes"), exact("dynamic", name, new, "bytes"),
-                exact("saved", name, old - new, "bytes"))]),
-            Group("Exact counts of the boot", [row for name in situation.interfaces for row in (
-                exact("pairs added", name, fast.count(name, 0, "pamt_add")),
-                exact("global lock, fast path", name, fast.count(name, 0, "pamt_lock")),
-                exact("global lock, without", name, dynamic["global lock"].count(name, 0, "pamt_lock")))]),
+            table(
+                "Added to the boot, share",
+                {(way, name): one.times(100) for (what, way, name), (_, one) in costs.items() if what == "boot"},
+                "%",
+                drawn=True,
+            ),
+            table("Added", {(f"{what}, {way}", name): one for (what, way, name), (one, _) in costs.items()}, "s"),
+            Group(
+                "PAMT after the boot",
+                [
+                    row
+                    for name, (old, new) in used.items()
+                    for row in (
+                        exact("static", name, old, "bytes"),
+                        exact("dynamic", name, new, "bytes"),
+                        exact("saved", name, old - new, "bytes"),
+                    )
+                ],
+            ),
+            Group(
+                "Exact counts of the boot",
+                [
+                    row
+                    for name in situation.interfaces
+                    for row in (
+                        exact("pairs added", name, fast.count(name, 0, "pamt_add")),
+                        exact("global lock, fast path", name, fast.count(name, 0, "pamt_lock")),
+                        exact("global lock, without", name, dynamic["global lock"].count(name, 0, "pamt_lock")),
+                    )
+                ],
+            ),
         ],
-        hangs_on=[one for way in WAYS for one in situation.causes.most(f"added to the boot, {way}, {reference}",
-                                                                       costs["boot", way, reference][0])],
+        hangs_on=situation.causes.of_each(
+            {f"added to the boot, {way}, {reference}": costs["boot", way, reference][0] for way in WAYS}
+        ),
         notes=[
-            "PAMT of the memory behind the guest and its control pages alone; that of the rest of a host is saved whole. "
-            "A 2M leaf needs no pair: Dynamic PAMT v6, 2026-05-25, "
+            "PAMT of the memory behind the guest and its control pages alone; that of the rest of a host is saved "
+            "whole. A 2M leaf needs no pair: Dynamic PAMT v6, 2026-05-25, "
             "https://lore.kernel.org/all/20260526023515.288829-10-rick.p.edgecombe@intel.com.",
             "Waiting of vCPUs for the global lock is not in it: perfmodel scale --dynamic-pamt global-lock.",
         ],
         command=story_command(fast.plan.story, situation.words, "--what-if"),
-    )  # fmt: skip
+    )
 
 
 def pamt_bytes(life: Life, name: str) -> int:

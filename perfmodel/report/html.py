@@ -17,7 +17,8 @@ body { max-width: 60rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui
 h1 { font-size: 1.6rem; line-height: 1.2; }
 h2 { font-size: 1.15rem; line-height: 1.3; margin-top: 2.5rem; padding-top: 1rem; border-top: 1px solid #8888; }
 img { display: block; max-width: 100%; height: auto; background: #fff; }
-table { display: block; overflow-x: auto; border-collapse: collapse; margin: 1rem 0; font-size: .875rem; overflow-wrap: normal; }
+table { display: block; overflow-x: auto; border-collapse: collapse; margin: 1rem 0; font-size: .875rem; }
+table { overflow-wrap: normal; }
 th, td { padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #8884; }
 th { border-bottom: 2px solid #8888; }
 td { font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -60,6 +61,5 @@ def to_html(markdown: str, figures: Mapping[str, bytes], title: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{reader.render(markdown)}"
-        "</body>\n</html>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{reader.render(markdown)}</body>\n</html>\n"
     )

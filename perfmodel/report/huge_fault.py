@@ -2,11 +2,10 @@
 
 from perfmodel.costs import ledger
 from perfmodel.life.phases import Boot, Teardown
-from perfmodel.report.amounts import amount
-from perfmodel.report.answer import Answer, Group
+from perfmodel.report.answer import Answer
 from perfmodel.report.reproduce import story_command
-from perfmodel.report.sampled import Sampled
-from perfmodel.report.situation import Life, NotApplicable, Situation, part
+from perfmodel.report.sampled import Sampled, table
+from perfmodel.report.situation import Life, NotApplicableError, Situation, part
 from perfmodel.workers import Progress
 
 BYTES = {
@@ -25,43 +24,49 @@ KNOBS: dict[str, dict[str, str | bool]] = {
 def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     """Cut a 2M fault into its stages, and price the guest's boot with each knob changed."""
     if situation.scenario.features_off:
-        raise NotApplicable(f"without {', '.join(situation.scenario.features_off)} KVM maps nothing at 2M")
+        raise NotApplicableError(f"without {', '.join(situation.scenario.features_off)} KVM maps nothing at 2M")
     counters = situation.a_gib(1)
     fault = ledger(counters | {"page_conversions": 0})
     whole, *bytes_of = (
         cost.times(1 / counters["aug_2m"])
         for cost in situation.price([fault, *(part(fault, stage) for stage in BYTES)])
-    )  # fmt: skip
-    shares = {title: one / whole for title, one in zip(BYTES.values(), bytes_of, strict=True)}
+    )
+    times = dict(zip(BYTES.values(), bytes_of, strict=True))
+    shares = {title: one / whole for title, one in times.items()}
     together = (bytes_of[0] + bytes_of[1] + bytes_of[2]) / whole
     life = booted(situation, progress)
     saved = {
-        (name, knob): saving(situation, life, name, **values)
-        for name in situation.interfaces for knob, values in KNOBS.items()
-    }  # fmt: skip
+        (knob, name): saving(situation, life, name, **values)
+        for knob, values in KNOBS.items()
+        for name in situation.interfaces
+    }
     return Answer(
-        headline=f"{amount(together.times(100).row('', '', '%'))} of a 2M fault is bytes: "
-        + ", ".join(f"{title} {amount(one.times(100).row('', '', '%'))}" for title, one in shares.items())
+        headline=f"{together.times(100).text('%')} of a 2M fault is bytes: "
+        + ", ".join(f"{title} {one.times(100).text('%')}" for title, one in shares.items())
         + f". Honouring CLFLUSH_BEFORE_ALLOC and not clearing would save "
-        f"{amount(saved[situation.reference, 'neither'].row('', '', 's'))} of this guest's boot under {situation.reference}.",
+        f"{saved['neither', situation.reference].text('s')} of this guest's boot under {situation.reference}.",
         groups=[
-            Group("Share of a 2M fault", [one.times(100).row(title, "", "%") for title, one in shares.items()], drawn=True),
-            Group("Time of a 2M fault", [whole.row("all of it", "", "s"), *(
-                one.row(title, "", "s") for title, one in zip(BYTES.values(), bytes_of, strict=True))]),
-            Group("Saved of the guest's boot", [one.row(knob, name, "s") for (name, knob), one in saved.items()]),
+            table(
+                "Share of a 2M fault", {(title, ""): one.times(100) for title, one in shares.items()}, "%", drawn=True
+            ),
+            table("Time of a 2M fault", {("all of it", ""): whole} | {(t, ""): one for t, one in times.items()}, "s"),
+            table("Saved of the guest's boot", saved, "s"),
         ],
-        hangs_on=[
-            *situation.causes.most("share of bytes in a 2M fault", together),
-            *situation.causes.most(f"saved by neither, {situation.reference}", saved[situation.reference, "neither"]),
-        ],
+        hangs_on=situation.causes.of_each(
+            {
+                "share of bytes in a 2M fault": together,
+                f"saved by neither, {situation.reference}": saved["neither", situation.reference],
+            }
+        ),
         notes=[
-            "Without clearing the lines to flush are in no cache, so flushing gets cheaper too; guest_memfd's own clearing is "
-            "named as avoidable by Ackerley Tng, [RFC PATCH v2 00/51] 1G page support for guest_memfd, 2025-05-14, "
-            "https://lore.kernel.org/all/cover.1747264138.git.ackerleytng@google.com.",
-            "No module has been seen to set CLFLUSH_BEFORE_ALLOC; with it set nothing could be saved by leaving the flush out.",
+            "Without clearing the lines to flush are in no cache, so flushing gets cheaper too; guest_memfd's own "
+            "clearing is named as avoidable by Ackerley Tng, [RFC PATCH v2 00/51] 1G page support for guest_memfd, "
+            "2025-05-14, https://lore.kernel.org/all/cover.1747264138.git.ackerleytng@google.com.",
+            "No module has been seen to set CLFLUSH_BEFORE_ALLOC; with it set nothing could be saved by leaving the "
+            "flush out.",
         ],
         command=story_command(life.plan.story, situation.words, "--what-if"),
-    )  # fmt: skip
+    )
 
 
 def booted(situation: Situation, progress: Progress | None) -> Life:

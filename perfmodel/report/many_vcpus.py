@@ -1,13 +1,13 @@
 """Question 11: how populating scales with vCPUs, and what stops it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel.names import INTERFACES
-from perfmodel.report.amounts import amount, spread
+from perfmodel.report.amounts import amount, vcpus_text, with_unit
 from perfmodel.report.answer import Answer, Group, HangsOn, Row
 from perfmodel.report.causes import Causes
 from perfmodel.report.reproduce import command
@@ -39,21 +39,33 @@ def answer(situation: Situation, progress: Progress | None = None) -> tuple[Answ
     return Answer(
         headline="; ".join(_sentence(one) for one in heads) + ".",
         groups=[
-            Group("Throughput of all TDs", [_throughput(curve, point) for curve in curves.curves for point in curve.points]),
-            Group("Times as fast as one vCPU", [exact(_vcpus(point.vcpus), curve.interface, point.speed_up, "times")
-                                               for curve in curves.curves for point in curve.points]),
+            Group(
+                "Throughput of all TDs",
+                [_throughput(curve, point) for curve in curves.curves for point in curve.points],
+            ),
+            Group(
+                "Times as fast as one vCPU",
+                [
+                    exact(vcpus_text(point.vcpus), curve.interface, point.speed_up, "times")
+                    for curve in curves.curves
+                    for point in curve.points
+                ],
+            ),
             Group("Bounds", [row for curve in curves.curves for row in _bounds(curve)]),
         ],
         hangs_on=[one for curve in heads for one in _hangs_on(situation, curve)],
         notes=[
             *(f"{curve.interface}: {_stops(curve)}" for curve in curves.curves),
-            f"Interfaces that map much at both sizes are simulated up to {MIXED_VCPUS[-1]} vCPUs; bounds hold for any number.",
-            "Bounds of lines are counts of locked instructions on lines that all vCPUs of a TD share (docs/scaling.md) times "
-            "line_transfer; which lines share a home with what else is the module's and KVM's layout, TDX_1.5.01.",
+            f"Interfaces that map much at both sizes are simulated up to {MIXED_VCPUS[-1]} vCPUs; bounds hold for any "
+            "number.",
+            "Bounds of lines are counts of locked instructions on lines that all vCPUs of a TD share "
+            "(docs/scaling.md) times line_transfer; which lines share a home with what else is the module's and "
+            "KVM's layout, TDX_1.5.01.",
         ],
-        command=command("scale", situation.alone, situation.words, "--counts", ",".join(map(str, VCPUS)), "--samples",
-                        str(SAMPLES)),
-    ), curves  # fmt: skip
+        command=command(
+            "scale", situation.alone, situation.words, "--counts", ",".join(map(str, VCPUS)), "--samples", str(SAMPLES)
+        ),
+    ), curves
 
 
 def simulate(situation: Situation, progress: Progress | None) -> ScaleResult:
@@ -64,11 +76,16 @@ def simulate(situation: Situation, progress: Progress | None) -> ScaleResult:
         share = 512 * row.leaves.size_2m / row.pages.mapped if row.pages.mapped else 1.0
         groups[MIXED_VCPUS if _MIXED[0] < share < _MIXED[1] else VCPUS].append(row.interface)
     parts = [
-        scale(replace(situation.scenario, vcpus=counts[-1], vcpu_state="working", interfaces=tuple(names)),
-              situation.parameters, ScaleOptions(vcpus=counts, samples=SAMPLES), threads=situation.threads,
-              progress=progress)
-        for counts, names in groups.items() if names
-    ]  # fmt: skip
+        scale(
+            replace(situation.scenario, vcpus=counts[-1], vcpu_state="working", interfaces=tuple(names)),
+            situation.parameters,
+            ScaleOptions(vcpus=counts, samples=SAMPLES),
+            threads=situation.threads,
+            progress=progress,
+        )
+        for counts, names in groups.items()
+        if names
+    ]
     curves = sorted((one for part in parts for one in part.curves), key=lambda one: INTERFACES.index(one.interface))
     scenario = parts[0].scenario | {"interfaces": list(situation.scenario.interfaces)}
     return msgspec.structs.replace(parts[0], curves=curves, scenario=scenario)
@@ -78,13 +95,9 @@ def _end(curve: Curve) -> ScalePoint:
     return curve.points[-1]
 
 
-def _vcpus(count: int) -> str:
-    return "1 vCPU" if count == 1 else f"{count} vCPUs"
-
-
 def _throughput(curve: Curve, point: ScalePoint) -> Row:
     speed = point.gib_per_s
-    return Row(_vcpus(point.vcpus), curve.interface, speed.value, speed.low, speed.high, "GiB/s")
+    return Row(vcpus_text(point.vcpus), curve.interface, speed.value, speed.low, speed.high, "GiB/s")
 
 
 def _bounds(curve: Curve) -> list[Row]:
@@ -100,13 +113,13 @@ def _sentence(curve: Curve) -> str:
     point = _end(curve)
     stop = f"stopped by {point.saturated}" if point.saturated != "none" else "stopped by nothing yet"
     return (
-        f"{curve.interface} reaches {amount(_throughput(curve, point))} with {_vcpus(point.vcpus)}, "
-        f"{spread('times', point.speed_up)} one vCPU, {stop}"
+        f"{curve.interface} reaches {amount(_throughput(curve, point))} with {vcpus_text(point.vcpus)}, "
+        f"{with_unit(point.speed_up, 'times')} one vCPU, {stop}"
     )
 
 
 def _stops(curve: Curve) -> str:
-    stopped = [f"{_vcpus(p.vcpus)}: {p.saturated}" for p in curve.points if p.saturated != "none"]
+    stopped = [f"{vcpus_text(p.vcpus)}: {p.saturated}" for p in curve.points if p.saturated != "none"]
     bound = f"; tightest bound {curve.limits[0].resource}, knee at {curve.knee_vcpus:.0f} vCPUs" if curve.limits else ""
     return ("limited at " + ", ".join(stopped) if stopped else "nothing limits it at these numbers") + bound
 
@@ -129,4 +142,4 @@ def _hangs_on(situation: Situation, curve: Curve) -> list[HangsOn]:
     scatter = model_scatter(units, situation.parameters, CAUSE_SAMPLES, seed)
     sampled = Sampled(point.gib_per_s.value, estimate(described, values, situation.threads).pages_per_s / scatter)
     causes = Causes.of(situation.parameters, CAUSE_SAMPLES, STREAM + seed)
-    return causes.most(f"{curve.interface}, {_vcpus(point.vcpus)}", sampled)
+    return causes.most(f"{curve.interface}, {vcpus_text(point.vcpus)}", sampled)

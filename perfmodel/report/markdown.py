@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from perfmodel.parameters import confidence_legend
-from perfmodel.report.amounts import amount, spread
-from perfmodel.report.answer import Answer, Group, HangsOn, Report
+from perfmodel.report.amounts import amount
+from perfmodel.report.answer import Answer, Group, HangsOn, Report, Row
 from perfmodel.sizes import format_size
 
 FIGURES = "figures"
@@ -30,8 +30,8 @@ def source_line(report: Report) -> str:
     s = report.scenario
     guest = (
         f"{format_size(s['memory_bytes'])}, {s['backing']}, guest {s['guest']}, {s['order']}, layout {s['layout']}, "
-        f"{s['levels']} S-EPT levels, {100 * s['shattered']:.3g} % of the 1G folios with {s['shared_pages']} shared pages "
-        f"each, {s['vcpus']} vCPUs"
+        f"{s['levels']} S-EPT levels, {100 * s['shattered']:.3g} % of the 1G folios with {s['shared_pages']} shared "
+        f"pages each, {s['vcpus']} vCPUs"
     )
     module = " + ".join((s["module"], *s["module_features"]))
     made_by = f"parameters {report.parameters.name} ({report.parameters.sha256[:12]}), seed {report.seed}"
@@ -48,8 +48,8 @@ def _how_to_read(report: Report) -> str:
     letters = {one.confidence for answer in report.answers for one in answer.hangs_on}
     legend = "; ".join(f"{letter} {escape(text)}" for letter, text in confidence_legend().items() if letter in letters)
     return (
-        "Numbers in brackets span 5 % to 95 % over the ranges of the parameters; numbers without are exact. A number hangs "
-        "most on the assumption whose draws explain the largest share of its variance over the samples."
+        "Numbers in brackets span 5 % to 95 % over the ranges of the parameters; numbers without are exact. A number "
+        "hangs most on the assumption whose draws explain the largest share of its variance over the samples."
         + (f" Confidence: {legend}." if legend else "")
     )
 
@@ -69,10 +69,10 @@ def _answer(answer: Answer) -> str:
 
 
 def _hangs_on(one: HangsOn) -> str:
-    at = f"{spread(one.unit, one.value)} ({spread(one.unit, one.low, one.high)})"
+    at = amount(Row("", "", one.value, one.low, one.high, one.unit))
     return (
-        f"- {escape(one.number)}: **{escape(one.assumption)}**, {100 * one.share:.0f} % of the variance. "
-        f"{escape(one.meaning)}: {escape(at)}, confidence {escape(one.confidence)}. Source: {escape(one.source)}"
+        f"- {escape(one.number)}: **{escape(one.assumption)}** ({escape(one.meaning)}), {100 * one.share:.0f} % of the "
+        f"variance; {escape(at)}, confidence {escape(one.confidence)}. Source: {escape(one.source)}"
     )
 
 

@@ -28,7 +28,7 @@ SAMPLES = 4096
 NO_STRUCT_PAGE = "the memory has no struct page, so only pfn can map it"
 
 
-class NotApplicable(Exception):
+class NotApplicableError(Exception):
     """A question that has no meaning for this guest; the message says why."""
 
 
@@ -156,13 +156,6 @@ class Situation:
     def a_gib_of_folio(self) -> Scenario:
         """Return a guest of 1 GiB, like this one but whole: what one folio of the backing goes through."""
         return replace(self.alone, memory=1 << 30, shattered=0.0)
-
-    def need(self, *interfaces: str) -> None:
-        """Raise :class:`NotApplicable` unless all ``interfaces`` are compared."""
-        for name in interfaces:
-            if name not in self.interfaces:
-                why = NO_STRUCT_PAGE if not self.memory.backing.has_struct_page else "it was left out by --interface"
-                raise NotApplicable(f"needs interface {name}: {why}")
 
 
 def part(ledger: Ledger, *stages: str) -> Ledger:

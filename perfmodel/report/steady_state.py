@@ -1,16 +1,18 @@
 """Question 9: table memory and page-walk reach once the guest is up."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel.parameters import ParameterSet
-from perfmodel.report.amounts import spread
+from perfmodel.report.amounts import amount, with_unit
 from perfmodel.report.answer import Answer, Group, Row
 from perfmodel.report.causes import Causes
 from perfmodel.report.sampled import Sampled, exact
 from perfmodel.report.situation import SAMPLES, Situation
 from perfmodel.sizes import format_size
-from perfmodel.steady import SteadyScenario, prices_of, run_steady
+from perfmodel.steady import GUEST_PAGES, SteadyScenario, prices_of, run_steady
 from perfmodel.steady_result import Interval, Loads, SteadyRow
 from perfmodel.walk_hardware import load_walk_hardware
 from perfmodel.workers import Progress
@@ -21,55 +23,102 @@ _MIXED = 0.001
 
 
 def answer(situation: Situation, progress: Progress | None = None) -> Answer:
-    """Simulate accesses to an eighth of the guest, with 4K and 2M leaves and as ``folio-strict`` leaves them."""
+    """Simulate accesses to an eighth of the guest with 4K and 2M leaves, and with what ``folio-strict`` leaves."""
     done = situation.populate(situation.scenario, progress)
-    share = next((512 * row.leaves.size_2m / row.pages.mapped for row in done.rows
-                  if row.interface == "folio-strict" and row.pages.mapped), 0.0)  # fmt: skip
+    share = next(
+        (
+            512 * row.leaves.size_2m / row.pages.mapped
+            for row in done.rows
+            if row.interface == "folio-strict" and row.pages.mapped
+        ),
+        0.0,
+    )
     scenario = SteadyScenario(
-        memory=situation.scenario.memory_bytes, levels=situation.scenario.levels, seed=situation.scenario.seed,
-        accesses=ACCESSES, share_2m=share if _MIXED < share < 1 - _MIXED else None,
-    )  # fmt: skip
+        memory=situation.scenario.memory_bytes,
+        levels=situation.scenario.levels,
+        seed=situation.scenario.seed,
+        accesses=ACCESSES,
+        share_2m=share if _MIXED < share < 1 - _MIXED else None,
+    )
     hardware = load_walk_hardware(situation.parameters.preset)
-    found = run_steady(scenario, situation.parameters, hardware, progress)
+    found, huge = (
+        run_steady(replace(scenario, guest_pages=size), situation.parameters, hardware, progress)
+        for size in GUEST_PAGES
+    )
     names = {row.leaf: row.leaf if row.leaf != "mixed" else "as folio-strict" for row in found.rows}
-    faster = next(one for one in found.speedups if one.leaf == "2M")
+    faster, faster_huge = (one.times for run in (found, huge) for one in run.speedups if one.leaf == "2M")
+    runs = dict(zip(GUEST_PAGES, (found, huge), strict=True))
     tables = {row.interface: row.host_table_pages << 12 for row in done.rows}
     prices = prices_of(situation.parameters, hardware)
     mixed = [f" ({_words(one.times)} as folio-strict leaves it)" for one in found.speedups if one.leaf == "mixed"]
     return Answer(
         headline=f"An access to a working set of {format_size(int(found.scenario['working_set_bytes']))} goes "
-        f"{_words(faster.times)} as fast with 2M leaves as with 4K" + "".join(mixed) + "; tables take "
-        + ", ".join(f"{spread('bytes', size)} under {name}" for name, size in tables.items()) + ".",
+        f"{_words(faster)} as fast with 2M leaves as with 4K"
+        + "".join(mixed)
+        + f", {_words(faster_huge)} if the guest's own pages are 2M; tables take "
+        + ", ".join(f"{with_unit(size, 'bytes')} under {name}" for name, size in tables.items())
+        + ".",
         groups=[
-            Group("Time of an access, page walk and data", [
-                _row(names[row.leaf], row.access_ns, 1e-9, "s") for row in found.rows], drawn=True),
-            Group("How many times as fast as with 4K leaves", [
-                _row(names[one.leaf], one.times, 1.0, "times") for one in found.speedups]),
-            Group("Page walks", [line for row in found.rows for line in _walks(names[row.leaf], row)]),
-            Group("S-EPT pages and KVM's mirror of them", [exact("tables", name, size, "bytes")
-                                                          for name, size in tables.items()]),
+            Group(
+                "Time of an access, page walk and data",
+                [
+                    _row(names[row.leaf], f"guest pages {size}", row.access_ns, 1e-9, "s")
+                    for size, run in runs.items()
+                    for row in run.rows
+                ],
+                drawn=True,
+            ),
+            Group(
+                "How many times as fast as with 4K leaves",
+                [
+                    _row(names[one.leaf], f"guest pages {size}", one.times, 1.0, "times")
+                    for size, run in runs.items()
+                    for one in run.speedups
+                ],
+            ),
+            *(
+                Group(
+                    f"Page walks, guest pages {size}",
+                    [line for row in run.rows for line in _walks(names[row.leaf], row)],
+                )
+                for size, run in runs.items()
+            ),
+            Group(
+                "S-EPT pages and KVM's mirror of them",
+                [exact("tables", name, size, "bytes") for name, size in tables.items()],
+            ),
         ],
-        hangs_on=Causes.of(prices, SAMPLES, scenario.seed).most("2M over 4K",
-                                                                speed_up(found.rows, prices, scenario.seed)),
-        notes=["Intervals also span the ranges of sizes of TLBs and caches, each at its ends; what the number hangs on is "
-               "among prices, at the central sizes. Assumed of the guest: 4K pages of its own, uniform accesses by one vCPU."],
+        hangs_on=Causes.of(prices, SAMPLES, scenario.seed).most(
+            "2M over 4K", speed_up(found.rows, prices, scenario.seed)
+        ),
+        notes=[
+            "Intervals also span the ranges of sizes of TLBs and caches, each at its ends; what the number hangs on "
+            "is among prices, at the central sizes. Accesses are uniform, by one vCPU."
+        ],
         command=_command(scenario, situation),
-    )  # fmt: skip
+    )
 
 
 def _command(scenario: SteadyScenario, situation: Situation) -> str:
-    words = ["perfmodel", "steady", "--memory", format_size(int(scenario.memory)).replace(" ", ""), "--accesses",
-             str(scenario.accesses), *(["--share-2m", str(scenario.share_2m)] if scenario.share_2m is not None else []),
-             *situation.words]  # fmt: skip
+    words = [
+        "perfmodel",
+        "steady",
+        "--memory",
+        format_size(int(scenario.memory)).replace(" ", ""),
+        "--accesses",
+        str(scenario.accesses),
+        *(["--share-2m", str(scenario.share_2m)] if scenario.share_2m is not None else []),
+        *situation.words,
+    ]
     return " ".join(words)
 
 
 def _words(one: Interval) -> str:
-    return f"{spread('times', one.value)} ({spread('times', one.low, one.high)})"
+    return amount(_row("", "", one, 1.0, "times"))
 
 
-def _row(label: str, one: Interval, factor: float, unit: str) -> Row:
-    return Row(label, "", one.value * factor, one.low * factor, one.high * factor, unit)
+def _row(label: str, column: str, one: Interval, factor: float, unit: str) -> Row:
+    return Row(label, column, one.value * factor, one.low * factor, one.high * factor, unit)
 
 
 def _walks(label: str, row: SteadyRow) -> list[Row]:

@@ -1,11 +1,10 @@
 """Question 8: how long a TD's end takes."""
 
 from perfmodel.life.phases import Boot, Teardown
-from perfmodel.report.amounts import amount
 from perfmodel.report.answer import Answer, Group
 from perfmodel.report.huge_fault import booted
 from perfmodel.report.reproduce import story_command
-from perfmodel.report.sampled import exact
+from perfmodel.report.sampled import exact, table
 from perfmodel.report.situation import Situation
 from perfmodel.workers import Progress
 
@@ -25,29 +24,39 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     }
     cost = {
         (how, name): situation.price([life.ledgers(name)[1]])[0]
-        for how, life in lives.items() for name in situation.interfaces
-    }  # fmt: skip
+        for how, life in lives.items()
+        for name in situation.interfaces
+    }
     reference = situation.reference
     others = [name for name in situation.interfaces if name != reference]
     over = {name: cost["removal", name] / cost["removal", reference] for name in others}
     return Answer(
-        headline=f"Removal of {reference}'s leaves takes {amount(cost['removal', reference].row('', '', 's'))}, reclaim "
-        f"{amount(cost['reclaim', reference].row('', '', 's'))}; by removal "
-        + (", ".join(f"{name} takes {amount(one.row('', '', 'times'))}" for name, one in over.items())
-           + " as long." if over else "no other interface ends."),
+        headline=f"Removal of {reference}'s leaves takes {cost['removal', reference].text('s')}, reclaim "
+        f"{cost['reclaim', reference].text('s')}; by removal "
+        + (
+            ", ".join(f"{name} takes {one.text('times')}" for name, one in over.items()) + " as long."
+            if over
+            else "no other interface ends."
+        ),
         groups=[
-            Group("Time of the tear-down", [one.row(how, name, "s") for (how, name), one in cost.items()], drawn=True),
-            Group("Exact calls", [
-                exact(f"{call}, {how}", name, sum(life.count(name, 1, counter) for counter in counters))
-                for how, life in lives.items() for call, counters in _CALLS.items() for name in situation.interfaces
-            ]),
+            table("Time of the tear-down", cost, "s", drawn=True),
+            Group(
+                "Exact calls",
+                [
+                    exact(f"{call}, {how}", name, sum(life.count(name, 1, counter) for counter in counters))
+                    for how, life in lives.items()
+                    for call, counters in _CALLS.items()
+                    for name in situation.interfaces
+                ],
+            ),
         ],
-        hangs_on=[one for how in lives for one in situation.causes.most(f"{how}, {reference}", cost[how, reference])],
+        hangs_on=situation.causes.of_each({f"{how}, {reference}": cost[how, reference] for how in lives}),
         notes=[
-            "Removal is today's tear-down of guest memory, reclaim that of KVM_TDX_TERMINATE_VM: Adrian Hunter and Sean "
-            "Christopherson, KVM: TDX: Add sub-ioctl KVM_TDX_TERMINATE_VM, v5, 2025-07-18, "
+            "Removal is today's tear-down of guest memory, reclaim that of KVM_TDX_TERMINATE_VM: Adrian Hunter and "
+            "Sean Christopherson, KVM: TDX: Add sub-ioctl KVM_TDX_TERMINATE_VM, v5, 2025-07-18, "
             "https://lore.kernel.org/all/20250718181541.98146-1-seanjc@google.com.",
-            "No vCPU runs meanwhile. On processors with X86_BUG_TDX_PW_MCE every page is cleared too: knob reset_pages.",
+            "No vCPU runs meanwhile. On processors with X86_BUG_TDX_PW_MCE every page is cleared too: knob "
+            "reset_pages.",
         ],
         command=story_command(lives["removal"].plan.story, situation.words),
-    )  # fmt: skip
+    )

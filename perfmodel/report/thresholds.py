@@ -1,7 +1,8 @@
 """At which share of shattered folios two interfaces differ by so much.
 
-Cost is linear in the number of shattered folios, so two runs give the number at which a ratio is reached. Which pages of
-a folio are shared moves a count here and there; so the number is run, and the one below it, and moved until they agree.
+Cost is linear in the number of shattered folios, so two runs give the number at which a ratio is reached. Which pages
+of a folio are shared moves a count here and there; so the number is run, and the one below it, and moved until they
+agree.
 """
 
 import math

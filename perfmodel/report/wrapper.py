@@ -2,10 +2,9 @@
 
 from perfmodel.costs import ledger
 from perfmodel.report.answer import Answer, Group
-from perfmodel.report.amounts import amount
 from perfmodel.report.reproduce import command
-from perfmodel.report.sampled import Sampled, exact
-from perfmodel.report.situation import NO_STRUCT_PAGE, Situation
+from perfmodel.report.sampled import Sampled, exact, table
+from perfmodel.report.situation import NO_STRUCT_PAGE, NotApplicableError, Situation
 from perfmodel.workers import Progress
 
 _CALLS = {
@@ -19,9 +18,13 @@ _FAULTS = {"4K": "aug_4k", "2M": "aug_2m"}
 
 def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     """Price what the wrapper does with its argument, against the fault around it."""
+    if not situation.memory.backing.has_struct_page:
+        raise NotApplicableError(
+            f"{NO_STRUCT_PAGE}, and the PFN form makes the least of its argument: its cost here is 0"
+        )
     cost = dict(zip(_CALLS, situation.price([ledger({counter: 1}) for counter in _CALLS.values()]), strict=True))
     faults = fault_costs(situation)
-    calls = [cost[form, size].row(f"{form}, {size}", "", "s") for form, size in _CALLS]
+    calls = [one.row(*key, "s") for key, one in cost.items()]
     shares = {key: share_of(cost[key], faults[key[1]]) for key in _CALLS}
     dearest = shares["folio", "2M"]
     notes = [
@@ -30,22 +33,23 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
         "addresses at 2M: Yan Zhao, patch 01/24 of [PATCH v3 00/24] KVM: TDX huge page support for private memory, "
         "2026-01-06, https://lore.kernel.org/all/20260106101826.24870-1-yan.y.zhao@intel.com.",
     ]
-    if not situation.memory.backing.has_struct_page:
-        notes.append(f"Of this guest the page and folio forms are not applicable: {NO_STRUCT_PAGE}.")
     return Answer(
-        headline=f"The dearest form, a folio at 2M, costs {amount(cost['folio', '2M'].row('', '', 's'))} a call, "
-        f"{amount(dearest.times(100).row('', '', '%'))} of its fault; at 4K a folio costs "
-        f"{amount(cost['folio', '4K'].row('', '', 's'))}, a page {amount(cost['page', '4K'].row('', '', 's'))}.",
+        headline=f"The dearest form, a folio at 2M, costs {cost['folio', '2M'].text('s')} a call, "
+        f"{dearest.times(100).text('%')} of its fault; at 4K a folio costs {cost['folio', '4K'].text('s')}, a page "
+        f"{cost['page', '4K'].text('s')}.",
         groups=[
-            Group("Cost of a call beyond the PFN form", [*calls, exact("PFN, 4K and 2M", "", 0.0, "s")], drawn=True),
-            Group("Share of the fault around it",
-                  [share.times(100).row(", ".join(key), "", "%") for key, share in shares.items()]),
-            Group("The fault itself, PFN form", [faults[size].row(f"fault at {size}", "", "s") for size in _FAULTS]),
+            Group(
+                "Cost of a call beyond the PFN form",
+                [*calls, *(exact("PFN", size, 0.0, "s") for size in _FAULTS)],
+                drawn=True,
+            ),
+            table("Share of the fault around it", {key: share.times(100) for key, share in shares.items()}, "%"),
+            table("The fault itself", {("PFN form", size): fault for size, fault in faults.items()}, "s"),
         ],
         hangs_on=situation.causes.most("a folio at 2M, per call", cost["folio", "2M"]),
         notes=notes,
         command=command("run", situation.a_gib_of_folio(), situation.words),
-    )  # fmt: skip
+    )
 
 
 def fault_costs(situation: Situation) -> dict[str, Sampled]:
