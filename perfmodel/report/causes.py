@@ -72,14 +72,19 @@ class Causes:
         return np.asarray((self.ranks @ normalised_ranks(samples)) ** 2, np.float64)
 
     def most(self, number: str, sampled: Sampled) -> list[HangsOn]:
-        """Return the first cause of ``sampled``, and the first price where that is none; nothing of an exact number."""
+        """Return the first cause of ``sampled``, and the first price where that is none; none that chance explains."""
         if not self.causes or sampled.samples.size < 2 or not _moves(sampled):
             return []
         shares = self.shares(sampled.samples)
-        first = int(shares.argmax())
-        prices = [j for j, cause in enumerate(self.causes) if cause.is_price]
-        chosen = [first] if first in prices or not prices else [first, max(prices, key=lambda j: float(shares[j]))]
-        return [self._hangs_on(number, j, float(shares[j])) for j in chosen]
+        told = [j for j in np.argsort(-shares, kind="stable").tolist() if shares[j] > self._chance]
+        prices = [j for j in told if self.causes[j].is_price]
+        return [self._hangs_on(number, j, float(shares[j])) for j in dict.fromkeys([*told[:1], *prices[:1]])]
+
+    @property
+    def _chance(self) -> float:
+        """A share that in 19 cases of 20 no cause reaches by chance alone."""
+        causes, samples = self.ranks.shape
+        return float(normal_quantile(np.array(1 - 0.025 / causes)) ** 2 / samples)
 
     def of_each(self, numbers: Mapping[str, Sampled]) -> list[HangsOn]:
         """Return :meth:`most` of several numbers, by name."""

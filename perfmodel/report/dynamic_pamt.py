@@ -48,7 +48,7 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
                 "%",
                 drawn=True,
             ),
-            table("Added", {(f"{what}, {way}", name): one for (what, way, name), (one, _) in costs.items()}, "s"),
+            table("Time added", {(f"{what}, {way}", name): one for (what, way, name), (one, _) in costs.items()}, "s"),
             Group(
                 "PAMT after the boot",
                 [

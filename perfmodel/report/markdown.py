@@ -60,19 +60,25 @@ def _answer(answer: Answer) -> str:
         return "\n\n".join([*parts, escape(answer.reason)])
     parts.append(f"**{escape(answer.headline)}**")
     parts += [f"![{escape(answer.headline)}]({FIGURES}/{stem}.png)" for stem in answer.figures]
-    if answer.hangs_on:
-        parts.append("Hangs most on:\n\n" + "\n".join(_hangs_on(one) for one in answer.hangs_on))
+    by_assumption: dict[str, list[HangsOn]] = {}
+    for one in answer.hangs_on:
+        by_assumption.setdefault(one.assumption, []).append(one)
+    if by_assumption:
+        parts.append("Hangs most on:\n\n" + "\n".join(map(_hangs_on, by_assumption.values())))
     parts += [table for group in answer.groups if (table := _table(group))]
     parts += ["\n".join(f"- {escape(note)}" for note in answer.notes)] if answer.notes else []
     parts += [f"```sh\n{answer.command}\n```"] if answer.command else []
     return "\n\n".join(parts)
 
 
-def _hangs_on(one: HangsOn) -> str:
+def _hangs_on(same: Sequence[HangsOn]) -> str:
+    """Return a line about the numbers that hang on one assumption."""
+    one = same[0]
     at = amount(Row("", "", one.value, one.low, one.high, one.unit))
+    of = ", ".join(f"{100 * each.share:.0f} % ({each.number})" for each in same)
     return (
-        f"- {escape(one.number)}: **{escape(one.assumption)}** ({escape(one.meaning)}), {100 * one.share:.0f} % of the "
-        f"variance; {escape(at)}, confidence {escape(one.confidence)}. Source: {escape(one.source)}"
+        f"- **{escape(one.assumption)}**: {escape(one.meaning)}; {escape(at)}, confidence {escape(one.confidence)}. "
+        f"Share of the variance: {escape(of)}. Source: {escape(one.source)}"
     )
 
 

@@ -1,8 +1,11 @@
 """Question 2: faults, SEAMCALLs, exits and time to populate, and the share of shattered folios that matters."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from perfmodel.comparison import Outcome, compare_rows
 from perfmodel.names import BACKINGS
@@ -36,7 +39,7 @@ def answer(situation: Situation, progress: Progress | None = None) -> tuple[Answ
     done = situation.populate(situation.scenario, progress)
     ratios = ratios_of(situation, done)
     by_share = shattering(situation, progress)
-    others = {f"{name} over {situation.reference}": ratio for name, ratio in ratios.items()}
+    others = {f"work, {name} over {situation.reference}": ratio for name, ratio in work_ratios(situation, done).items()}
     return Answer(
         headline=headline(situation, done, ratios),
         groups=[
@@ -71,7 +74,7 @@ def shattering(situation: Situation, progress: Progress | None = None) -> Answer
             table(f"Work over that of {reference}, by share of shattered folios", lines, "times", drawn=True),
             table(
                 f"Least share of shattered folios at which work differs from {reference}",
-                {key: at.share.times(100) for key, at in reached.items()},
+                {key: _percent(at.share) for key, at in reached.items()},
                 "%",
             ),
         ],
@@ -84,12 +87,20 @@ def shattering(situation: Situation, progress: Progress | None = None) -> Answer
 
 def ratios_of(situation: Situation, done: Outcome) -> dict[str, Sampled]:
     """Return by interface how many times as long it takes as the reference: the time that passes where vCPUs meet."""
-    names = [row.interface for row in done.rows]
-    costs = situation.price(done.ledgers)
-    if all(seconds.size for seconds in done.seconds):
-        costs = [Sampled(row.seconds, seconds) for row, seconds in zip(done.rows, done.seconds, strict=True)]
-    below = costs[names.index(situation.reference)]
-    return {name: cost / below for name, cost in zip(names, costs, strict=True)}
+    if not all(seconds.size for seconds in done.seconds):
+        return work_ratios(situation, done)
+    times = [Sampled(row.seconds, seconds) for row, seconds in zip(done.rows, done.seconds, strict=True)]
+    return _over_reference(situation, done, times)
+
+
+def work_ratios(situation: Situation, done: Outcome) -> dict[str, Sampled]:
+    """Return by interface how many times as much work it is as the reference."""
+    return _over_reference(situation, done, situation.price(done.ledgers))
+
+
+def _over_reference(situation: Situation, done: Outcome, costs: Sequence[Sampled]) -> dict[str, Sampled]:
+    by_name = {row.interface: cost for row, cost in zip(done.rows, costs, strict=True)}
+    return {name: cost / by_name[situation.reference] for name, cost in by_name.items()}
 
 
 def headline(situation: Situation, done: Outcome, ratios: dict[str, Sampled]) -> str:
@@ -130,6 +141,11 @@ def _by(ratio: float) -> str:
     return f"by {100 * (ratio - 1):.0f} %"
 
 
+def _percent(share: Sampled) -> Sampled:
+    """Return a share in percent; samples that never reach it count as all folios."""
+    return Sampled(100 * share.value, 100 * np.minimum(share.samples, 1.0))
+
+
 def _in_folios(name: str, by: str, at: Threshold, folios: int) -> str:
     if at.folios is None:
         return f"{name} does not differ {by} with any number of shattered folios."
@@ -138,8 +154,8 @@ def _in_folios(name: str, by: str, at: Threshold, folios: int) -> str:
     low, high = (math.ceil(min(share, 1.0) * folios) if math.isfinite(share) else None for share in at.share.interval)
     last = f"{high:,}" if high is not None else "never"
     return (
-        f"{name} differs {by} from {at.folios:,} of {folios:,} folios on ({low:,} to {last}); run at that number and "
-        "at one less."
+        f"{name} differs {by} from {at.folios:,} of {folios:,} folios on (interval {low:,} to {last}); run at that "
+        "number and at one less."
     )
 
 

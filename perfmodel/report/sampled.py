@@ -39,8 +39,9 @@ class Sampled:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """5 % and 95 % points; always around the value."""
-        low, high = np.quantile(self.samples, INTERVAL, method="inverted_cdf").tolist()
+        """5 % and 95 % points, always around the value; infinite where that many samples are."""
+        between = np.isfinite(self.samples).all()
+        low, high = np.quantile(self.samples, INTERVAL, method="linear" if between else "inverted_cdf").tolist()
         return min(low, self.value), max(high, self.value)
 
     def row(self, label: str, column: str, unit: str) -> Row:
