@@ -2,7 +2,7 @@
 
 from perfmodel.costs import ledger
 from perfmodel.report.answer import Answer
-from perfmodel.report.huge_fault import booted, saving
+from perfmodel.report.huge_fault import booted, savings
 from perfmodel.report.reproduce import story_command
 from perfmodel.report.sampled import table
 from perfmodel.report.situation import Situation
@@ -10,21 +10,18 @@ from perfmodel.report.wrapper import fault_costs, share_of
 from perfmodel.workers import Progress
 
 CHECKS = {"pfn-valid": "pfn_valid_checks", "convertible": "convertible_checks"}
+_KNOBS = {check: {"pfn_check": check} for check in CHECKS}
 PAGES = {"4K": 1, "2M": 512}
 
 
 def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     """Price the checks by call, by fault and for the guest's boot."""
-    one = dict(zip(CHECKS, situation.price([ledger({counter: 1}) for counter in CHECKS.values()]), strict=True))
+    one = situation.price_each({check: ledger({counter: 1}) for check, counter in CHECKS.items()})
     faults = fault_costs(situation)
     calls = {(check, size): one[check].times(pages) for check in CHECKS for size, pages in PAGES.items()}
     shares = {key: share_of(call, faults[key[1]]) for key, call in calls.items()}
     life = booted(situation, progress)
-    added = {
-        (check, name): saving(situation, life, name, pfn_check=check).times(-1.0)
-        for check in CHECKS
-        for name in situation.interfaces
-    }
+    added = {key: one.times(-1.0) for key, one in savings(situation, life, _KNOBS).items()}
     dearest = added["convertible", situation.reference]
     return Answer(
         headline=f"Finding the TDMR of every PFN adds {shares['convertible', '2M'].times(100).text('%')} to a "

@@ -35,14 +35,12 @@ def answer(situation: Situation, progress: Progress | None = None) -> tuple[Answ
     )
     names = situation.interfaces
     cost, storm = (
-        {
-            (vcpus_text(n), name): situation.price([life.ledgers(name)[1]])[0]
-            for n, life in lives.items()
-            for name in names
-        }
+        situation.price_each(
+            {(vcpus_text(n), name): life.ledgers(name)[1] for n, life in lives.items() for name in names}
+        )
         for lives in (one, many)
     )
-    split = {("any", name): situation.price([of_unit(one[1].ledgers(name)[1], "split_page")])[0] for name in names}
+    split = situation.price_each({("any", name): of_unit(one[1].ledgers(name)[1], "split_page") for name in names})
     among = _among(situation, progress)
     most = VCPUS[-1]
     heads = {name: cost[vcpus_text(most), name] for name in names}

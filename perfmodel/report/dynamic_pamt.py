@@ -12,6 +12,7 @@ from perfmodel.report.sampled import exact, table
 from perfmodel.report.situation import Life, Situation
 from perfmodel.workers import Progress
 
+_STATIC = "static"
 WAYS = {"fast path": True, "global lock": False}
 
 
@@ -24,14 +25,20 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
         )
         for way, fast in WAYS.items()
     }
+    lives = {_STATIC: static, **dynamic}
+    priced = situation.price_each(
+        {
+            (what, way, name): life.ledgers(name)[phase]
+            for phase, what in enumerate(("boot", "tear-down"))
+            for way, life in lives.items()
+            for name in situation.interfaces
+        }
+    )
     costs = {}
-    for phase, what in enumerate(("boot", "tear-down")):
-        for name in situation.interfaces:
-            before, *after = situation.price(
-                [static.ledgers(name)[phase], *(life.ledgers(name)[phase] for life in dynamic.values())]
-            )
-            for way, cost in zip(WAYS, after, strict=True):
-                costs[what, way, name] = (cost - before, (cost - before) / before)
+    for (what, way, name), cost in priced.items():
+        before = priced[what, _STATIC, name]
+        if way != _STATIC:
+            costs[what, way, name] = (cost - before, (cost - before) / before)
     used = {name: (pamt_bytes(static, name), pamt_bytes(dynamic["fast path"], name)) for name in situation.interfaces}
     reference, fast = situation.reference, dynamic["fast path"]
     added, share = costs["boot", "fast path", reference]

@@ -1,5 +1,7 @@
 """Question 4: what of a 2M fault is flushing, clearing and zeroing, and what each knob saves."""
 
+from collections.abc import Mapping
+
 from perfmodel.costs import ledger
 from perfmodel.life.phases import Boot, Teardown
 from perfmodel.report.answer import Answer
@@ -35,11 +37,7 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     shares = {title: one / whole for title, one in times.items()}
     together = (bytes_of[0] + bytes_of[1] + bytes_of[2]) / whole
     life = booted(situation, progress)
-    saved = {
-        (knob, name): saving(situation, life, name, **values)
-        for knob, values in KNOBS.items()
-        for name in situation.interfaces
-    }
+    saved = savings(situation, life, KNOBS)
     return Answer(
         headline=f"{together.times(100).text('%')} of a 2M fault is bytes: "
         + ", ".join(f"{title} {one.times(100).text('%')}" for title, one in shares.items())
@@ -74,7 +72,13 @@ def booted(situation: Situation, progress: Progress | None) -> Life:
     return situation.live(situation.alone, (Boot(), Teardown()), progress)
 
 
-def saving(situation: Situation, life: Life, name: str, **knobs: str | bool) -> Sampled:
-    """Return what knobs that only price save of a boot, in seconds."""
-    before, after = situation.price([life.ledgers(name)[0], life.ledgers(name, **knobs)[0]])
-    return before - after
+def savings(
+    situation: Situation, life: Life, knobs: Mapping[str, Mapping[str, str | bool]]
+) -> dict[tuple[str, str], Sampled]:
+    """Return what knobs that only price save of a boot, in seconds, by their names and interface."""
+    names = situation.interfaces
+    before = situation.price_each({name: life.ledgers(name)[0] for name in names})
+    after = situation.price_each(
+        {(knob, name): life.ledgers(name, **values)[0] for knob, values in knobs.items() for name in names}
+    )
+    return {(knob, name): before[name] - cost for (knob, name), cost in after.items()}

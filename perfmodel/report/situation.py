@@ -1,9 +1,9 @@
 """What all questions are about: one guest on one host under one parameter set; runs that several need are made once."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,6 +23,8 @@ from perfmodel.report.sampled import Sampled
 from perfmodel.scaling.services import counters_of_a_gib
 from perfmodel.scenario import Scenario, able_interfaces
 from perfmodel.workers import Progress
+
+Key = TypeVar("Key", bound=Hashable)
 
 SAMPLES = 4096
 NO_STRUCT_PAGE = "the memory has no struct page, so only pfn can map it"
@@ -147,6 +149,10 @@ class Situation:
         values = counts @ self.parameters.values_ns() / 1e9
         costs = sample_costs(ledgers, self.parameters, SAMPLES, self.scenario.seed) / 1e9
         return [Sampled(float(value), np.asarray(costs[:, k])) for k, value in enumerate(values)]
+
+    def price_each(self, ledgers: Mapping[Key, Ledger]) -> dict[Key, Sampled]:
+        """Return costs in seconds under the names of their ledgers; many at once take little longer than one."""
+        return dict(zip(ledgers, self.price(list(ledgers.values())), strict=True)) if ledgers else {}
 
     def a_gib(self, level: int) -> dict[str, int]:
         """Return the counters of 1 GiB that this guest takes up at level 0 or 1, by ``page-4k`` or ``pfn``."""

@@ -22,11 +22,9 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
         "removal": booted(situation, progress),
         "reclaim": situation.live(situation.alone, (Boot(), Teardown(how="reclaim")), progress),
     }
-    cost = {
-        (how, name): situation.price([life.ledgers(name)[1]])[0]
-        for how, life in lives.items()
-        for name in situation.interfaces
-    }
+    cost = situation.price_each(
+        {(how, name): life.ledgers(name)[1] for how, life in lives.items() for name in situation.interfaces}
+    )
     reference = situation.reference
     others = [name for name in situation.interfaces if name != reference]
     over = {name: cost["removal", name] / cost["removal", reference] for name in others}

@@ -22,7 +22,7 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
         raise NotApplicableError(
             f"{NO_STRUCT_PAGE}, and the PFN form makes the least of its argument: its cost here is 0"
         )
-    cost = dict(zip(_CALLS, situation.price([ledger({counter: 1}) for counter in _CALLS.values()]), strict=True))
+    cost = situation.price_each({call: ledger({counter: 1}) for call, counter in _CALLS.items()})
     faults = fault_costs(situation)
     calls = [one.row(*key, "s") for key, one in cost.items()]
     shares = {key: share_of(cost[key], faults[key[1]]) for key in _CALLS}

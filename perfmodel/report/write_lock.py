@@ -1,5 +1,6 @@
 """Question 6: what ACCEPTs below the mapping level cost under the write lock, and when the zero-step filter acts."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from perfmodel.life.phases import AcceptMismatch, Boot
@@ -8,7 +9,7 @@ from perfmodel.report.amounts import vcpus_text
 from perfmodel.report.answer import Answer, Group, Row
 from perfmodel.report.huge_fault import booted
 from perfmodel.report.reproduce import story_command
-from perfmodel.report.sampled import Sampled, exact
+from perfmodel.report.sampled import Sampled, exact, table
 from perfmodel.report.situation import Life, Situation, part
 from perfmodel.scaling.scale import ScaleOptions, scale
 from perfmodel.workers import Progress
@@ -31,7 +32,7 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     }
     on_demand = situation.live(guest, (AcceptMismatch(prefault=False), Boot()))
     splitting = [name for name in situation.interfaces if lives[1].count(name, 0, "demote")]
-    held = {(name, n): _a_split(situation, life, name) for n, life in lives.items() for name in splitting}
+    held = _held(situation, {(vcpus_text(n), name): life for n, life in lives.items() for name in splitting})
     boot = booted(situation, progress)
     counts = [
         row
@@ -45,21 +46,17 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
     ]
     first, accepted = first_logged_exit(), logged_after_accepts()
     reference = situation.reference if situation.reference in splitting else (splitting or [""])[0]
-    most = held.get((reference, VCPUS[-1]))
+    one, most = (held.get((vcpus_text(n), reference)) for n in (1, VCPUS[-1]))
     price = (
-        f"{held[reference, 1].text('s')} with one vCPU, {most.text('s')} with {VCPUS[-1] - 1} others inside"
-        if most
+        f"{one.text('s')} with one vCPU, {most.text('s')} with {VCPUS[-1] - 1} others inside"
+        if one and most
         else "nothing: no interface maps at 2M here"
     )
     return Answer(
         headline=f"A 2M leaf that the guest accepts at 4K keeps mmu_lock for write for {price}. The zero-step filter "
         f"logs from the {first}th private EPT-violation exit at one RIP on; ACCEPT's exits never count.",
         groups=[
-            Group(
-                "mmu_lock held for write, a split leaf",
-                [one.row(vcpus_text(n), name, "s") for (name, n), one in held.items()],
-                drawn=bool(held),
-            ),
+            table("mmu_lock held for write, a split leaf", held, "s", drawn=bool(held)),
             Group("mmu_lock taken for write, 12 MiB of firmware and then the boot", counts),
             Group("Zero-step filter, executed on the modelled module", zero_step_rows(first, accepted)),
             Group(f"Populating by one instruction, touch-first, {FILTER_VCPUS} vCPUs", filtered(situation, progress)),
@@ -132,6 +129,9 @@ def filtered(situation: Situation, progress: Progress | None) -> list[Row]:
     return rows
 
 
-def _a_split(situation: Situation, life: Life, name: str) -> Sampled:
-    (cost,) = situation.price([part(life.ledgers(name)[0], *UNDER_LOCK)])
-    return cost.times(1 / life.count(name, 0, "demote"))
+def _held(situation: Situation, lives: Mapping[tuple[str, str], Life]) -> dict[tuple[str, str], Sampled]:
+    """Return the time under the lock of one split, by number of vCPUs and interface."""
+    costs = situation.price_each(
+        {(n, name): part(life.ledgers(name)[0], *UNDER_LOCK) for (n, name), life in lives.items()}
+    )
+    return {(n, name): costs[n, name].times(1 / life.count(name, 0, "demote")) for (n, name), life in lives.items()}
