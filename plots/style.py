@@ -23,7 +23,7 @@ INK = "#222222"
 FAINT = "#767676"
 
 _FILE_DPI = 160
-_SMALL_DPI, _COLOURS = 110, 64
+_SMALL_DPI, _COLOURS = 100, 48
 _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is not that of all versions
     {
         "axes.axisbelow": True,
@@ -171,7 +171,7 @@ def render(figure: Figure, fmt: str, dpi: int = _FILE_DPI) -> bytes:
 
 
 def render_small(figure: Figure) -> bytes:
-    """Return ``figure`` as a PNG of few colours, a quarter as large: for pages that carry many."""
+    """Return ``figure`` as a PNG of few dots and colours, a fifth as large: for pages that carry many."""
     from PIL import Image  # comes with matplotlib
 
     file = io.BytesIO()

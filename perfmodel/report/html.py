@@ -21,6 +21,7 @@ table { display: block; overflow-x: auto; border-collapse: collapse; margin: 1re
 table { overflow-wrap: normal; }
 th, td { padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #8884; }
 th { border-bottom: 2px solid #8888; }
+th:first-child { min-width: 10rem; }
 td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { overflow-x: auto; padding: .6rem; border: 1px solid #8884; overflow-wrap: normal; }
 li { margin: .4rem 0; }

@@ -5,10 +5,16 @@ import pytest
 from perfmodel import Scenario
 from perfmodel.errors import InputError, ModelError
 from perfmodel.parameters import load_parameters
-from perfmodel.report import build, checks, questions
+from perfmodel.report import build, checks, many_vcpus, questions, situation, steady_state
 from perfmodel.report.build import make_report
 
-pytestmark = pytest.mark.usefixtures("few")
+
+@pytest.fixture(autouse=True)
+def few_samples(few, monkeypatch):
+    """What is asked here is whether there is an answer, not how wide its interval is."""
+    for module in (situation, steady_state):
+        monkeypatch.setattr(module, "SAMPLES", 128)
+    monkeypatch.setattr(many_vcpus, "CAUSE_SAMPLES", 4)
 
 
 def unanswered(report):
@@ -54,7 +60,7 @@ def test_other_guests(given):
 
 
 def test_one_that_fails_does_not_take_the_others(monkeypatch):
-    def fails(situation, progress):
+    def fails(asked, progress):
         raise InputError("it cannot be")
 
     asked = [questions.QUESTIONS[0]._replace(answer=fails), *questions.QUESTIONS[:2]]
@@ -64,7 +70,7 @@ def test_one_that_fails_does_not_take_the_others(monkeypatch):
 
 
 def test_a_contradiction_is_a_failure(monkeypatch):
-    def contradicts(situation, progress):
+    def contradicts(asked, progress):
         raise ModelError("2 leaves too many")
 
     asked = [questions.Question("?", "wrapper", checks.answer)._replace(answer=contradicts)]
