@@ -65,13 +65,15 @@ def make_report(
     Raises
     ------
     InputError
-        The scenario cannot be run.
+        The scenario cannot be run, or maps nothing.
     ModelError
         The model contradicts itself, in whichever question.
     """
     situation = Situation.of(scenario, parameters or load_parameters(), threads, words)
     with watch("populating, regions of 1 GiB") as progress:
         done = situation.populate(situation.scenario, progress)
+    if not any(row.pages.mapped for row in done.rows):
+        raise InputError("no page of the guest is private and can be mapped: accepted is a guest that has one or more")
     answers: list[Answer] = []
     figures: dict[str, Drawn] = {}
     for number, question in enumerate(QUESTIONS, 1):

@@ -1,5 +1,6 @@
 """Question 9: table memory and page-walk reach once the guest is up."""
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -100,17 +101,11 @@ def answer(situation: Situation, progress: Progress | None = None) -> Answer:
 
 
 def _command(scenario: SteadyScenario, situation: Situation) -> str:
-    words = [
-        "perfmodel",
-        "steady",
-        "--memory",
-        format_size(int(scenario.memory)).replace(" ", ""),
-        "--accesses",
-        str(scenario.accesses),
-        *(["--share-2m", str(scenario.share_2m)] if scenario.share_2m is not None else []),
-        *situation.words,
-    ]
-    return " ".join(words)
+    words = ["--memory", format_size(int(scenario.memory)).replace(" ", ""), "--accesses", str(scenario.accesses)]
+    for name in ("levels", "seed", "share_2m"):
+        if (value := getattr(scenario, name)) != SteadyScenario.__dataclass_fields__[name].default:
+            words += ["--" + name.replace("_", "-"), str(value)]
+    return shlex.join(["perfmodel", "steady", *words, *situation.words])
 
 
 def _words(one: Interval) -> str:

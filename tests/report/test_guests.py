@@ -77,3 +77,18 @@ def test_a_contradiction_is_a_failure(monkeypatch):
     monkeypatch.setattr(build, "QUESTIONS", tuple(asked))
     with pytest.raises(ModelError, match="2 leaves"):
         make_report(Scenario(memory="1GiB", interfaces=("pfn",)))
+
+
+def test_a_guest_without_private_pages_is_refused():
+    with pytest.raises(InputError, match="no page of the guest is private"):
+        make_report(Scenario(memory="1GiB", shattered=1.0, shared_pages=1 << 18))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"memory": "4KiB"}, {"memory": "1GiB", "shattered": 1.0, "shared_pages": (1 << 18) - 1}],
+    ids=["4KiB", "one"],
+)
+def test_the_smallest_guests(given):
+    report = make_report(Scenario(interfaces=("folio-strict", "pfn"), **given)).report
+    assert all("division" not in (answer.reason or "") for answer in report.answers)
