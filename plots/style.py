@@ -23,7 +23,7 @@ INK = "#222222"
 FAINT = "#767676"
 
 _FILE_DPI = 160
-_SMALL_DPI, _COLOURS = 100, 48
+_SMALL_DPI, _COLOURS = 100, 64
 _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is not that of all versions
     {
         "axes.axisbelow": True,
@@ -176,7 +176,8 @@ def render_small(figure: Figure) -> bytes:
 
     file = io.BytesIO()
     with Image.open(io.BytesIO(render(figure, "png", _SMALL_DPI))) as drawn:
-        drawn.convert("RGB").quantize(_COLOURS).save(file, "png", optimize=True)
+        few = drawn.convert("RGB").quantize(_COLOURS, Image.Quantize.FASTOCTREE)  # the others merge rare colours
+        few.save(file, "png", optimize=True)
     return file.getvalue()
 
 

@@ -1,13 +1,17 @@
 """Does the figure of an answer show its numbers, with their intervals, where they are?"""
 
+import io
+
+import numpy as np
 import pytest
 from figure_texts import nothing_is_cut_or_overlaps
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from perfmodel.report.answer import Answer, Group, Report, Row
 from perfmodel.result import ParametersId
 from plots.answers import is_wide, places, plot_answer
-from plots.style import render, render_small
+from plots.style import INTERFACE_LOOKS, render, render_small
 
 REPORT = Report(
     version="1.2.3", seed=7, parameters=ParametersId("mine", "ab" * 32), headline="", answers=[],
@@ -96,6 +100,15 @@ def test_zeros_can_be_drawn():
 def test_small_files_are_small_and_the_same_again():
     assert render_small(drawn(ROWS)) == render_small(drawn(ROWS))
     assert 3 * len(render_small(drawn(ROWS))) < len(render(drawn(ROWS), "png"))
+
+
+def test_small_files_keep_the_colours_of_interfaces():
+    rows = [Row("x", name, 2.0, 1.0, 3.0, "s") for name in INTERFACE_LOOKS]
+    with Image.open(io.BytesIO(render_small(drawn(rows)))) as image:
+        pixels = np.unique(np.asarray(image.convert("RGB"), np.int64).reshape(-1, 3), axis=0)
+    for name, look in INTERFACE_LOOKS.items():
+        colour = np.array([int(look.colour[i : i + 2], 16) for i in (1, 3, 5)])
+        assert np.abs(pixels - colour).max(axis=1).min() <= 4, name
 
 
 def test_nothing_to_draw_is_an_error():
