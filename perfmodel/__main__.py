@@ -15,6 +15,7 @@ from perfmodel.commands.explore import explore_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
+from perfmodel.commands.report import report_command
 from perfmodel.commands.scale import scale_command
 from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
@@ -45,6 +46,7 @@ for command in (
     steady_command,
     scale_command,
     sweep_command,
+    report_command,
     calibrate_command,
     validate_command,
     sensitivity_command,

@@ -32,6 +32,7 @@ LINE_HEIGHT = 0.19
 _FILE_DPI = 160
 _EDGE = 0.012
 _NAME = 40
+_SMALL_DPI, _COLOURS = 100, 64
 _RC: MappingProxyType[Any, Any] = MappingProxyType(  # the type of the keys is not that of all versions
     {
         "axes.axisbelow": True,
@@ -72,13 +73,15 @@ def style() -> Iterator[None]:
         yield
 
 
-def render(figure: Figure, fmt: str) -> bytes:
+def render(figure: Figure, fmt: str, dpi: int = _FILE_DPI) -> bytes:
     """Return ``figure`` as a file: the same bytes whenever and wherever the same matplotlib draws it.
 
     Parameters
     ----------
     figure : Figure
     fmt : {"png", "svg", "pdf"}
+    dpi : int
+        Dots an inch, of ``png``.
 
     Raises
     ------
@@ -90,7 +93,18 @@ def render(figure: Figure, fmt: str) -> bytes:
     file = io.BytesIO()
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")  # a name in a script that the font lacks
-        figure.savefig(file, format=fmt, dpi=_FILE_DPI, metadata=_UNDATED[fmt])
+        figure.savefig(file, format=fmt, dpi=dpi, metadata=_UNDATED[fmt])
+    return file.getvalue()
+
+
+def render_small(figure: Figure) -> bytes:
+    """Return ``figure`` as a PNG of few dots and colours, a fifth as large: for pages that carry many."""
+    from PIL import Image  # comes with matplotlib
+
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(render(figure, "png", _SMALL_DPI))) as drawn:
+        few = drawn.convert("RGB").quantize(_COLOURS, Image.Quantize.FASTOCTREE)  # the others merge rare colours
+        few.save(file, "png", optimize=True)
     return file.getvalue()
 
 
