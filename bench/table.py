@@ -33,6 +33,7 @@ LABELS = {
     "test_peers.py::test_lookups_against_c": "bulk PAMT lookups",
     "test_peers.py::test_aug_against_numpy": "AUG at 4K",
     "test_peers.py::test_aug_against_python": "AUG at 4K",
+    "test_explore.py::test_answer": "a slider of `perfmodel explore`, moved",
     "test_sweep.py::test_pricing": "priced points of 2,000 samples",
     "test_queueing.py::test_faults_of_64_vcpus": "4K faults of 64 vCPUs that meet each other",
 }

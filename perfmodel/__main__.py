@@ -11,9 +11,11 @@ from perfmodel.commands.calibrate import calibrate_command
 from perfmodel.commands.compare import compare_command, run_command
 from perfmodel.commands.conform import conform_command
 from perfmodel.commands.doctor import doctor_command
+from perfmodel.commands.explore import explore_command
 from perfmodel.commands.ingest import ingest_group
 from perfmodel.commands.params import params_command
 from perfmodel.commands.plot import plot_command
+from perfmodel.commands.report import report_command
 from perfmodel.commands.scale import scale_command
 from perfmodel.commands.sensitivity import sensitivity_command
 from perfmodel.commands.steady import steady_command
@@ -40,9 +42,11 @@ for command in (
     params_command,
     ingest_group,
     plot_command,
+    explore_command,
     steady_command,
     scale_command,
     sweep_command,
+    report_command,
     calibrate_command,
     validate_command,
     sensitivity_command,

@@ -62,7 +62,11 @@ def compare(
     InputError
         The scenario cannot be run; one line says what would be accepted.
     """
-    done = execute(scenario, parameters, threads=threads, progress=progress, every_region=every_region)
+    return compare_rows(execute(scenario, parameters, threads=threads, progress=progress, every_region=every_region))
+
+
+def compare_rows(done: Outcome) -> Comparison:
+    """Return what came out of :func:`execute`, each row held against the first."""
     first = done.rows[0].interface
     ratios = [Ratio(row.interface, first, **_ratio_of(done, number)) for number, row in enumerate(done.rows)]
     return Comparison(**_head(done), rows=done.rows, ratios=ratios)

@@ -115,8 +115,13 @@ def cost_factors(
     normal = normal_quantile(draws.random((len(parameters), samples)))  # a price added last moves no other
     normal = correlate(normal, [parameter.name for parameter in parameters], joint)
     deviation = np.array([log_deviation(parameter) for parameter in parameters])
-    other = np.random.default_rng([_SCATTER_STREAM, seed])
-    host = joint.host_scale * other.standard_normal((samples, 1))
-    own = joint.stage_scatter * other.standard_normal((samples, stages))
+    host, own = scatter(joint, stages, samples, seed)
     spread = joint.host_scale**2 + joint.stage_scatter**2
     return np.exp(deviation * normal.T - deviation**2 / 2), np.asarray(np.exp(host + own - spread / 2))
+
+
+def scatter(joint: "Joint", stages: int, samples: int, seed: int) -> tuple[Floats, Floats]:
+    """Draw the logarithms of what :func:`cost_factors` takes a host, shape (samples, 1), and stages to be off by."""
+    draws = np.random.default_rng([_SCATTER_STREAM, seed])
+    host = joint.host_scale * draws.standard_normal((samples, 1))
+    return host, joint.stage_scatter * draws.standard_normal((samples, stages))

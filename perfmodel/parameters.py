@@ -92,6 +92,7 @@ class _UserFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tsc_ghz: Any = None
     parameters: dict[str, Any] = {}
     joint: Joint | None = None
+    calibrated: bool = True
     provenance: Any = None
 
 
@@ -259,15 +260,21 @@ def _check_text(key: str, text: str | None) -> None:
 
 def parameters_toml(parameters: ParameterSet) -> str:
     """A parameter file that gives back the same set, on top of any preset."""
-    lines = [f"{key} = {json.dumps(getattr(parameters, key))}" for key in ("name", "preset", *CLOCK_NAMES)]
+    lines = [f"{key} = {_toml(getattr(parameters, key))}" for key in ("name", "preset", *CLOCK_NAMES)]
+    lines += ["calibrated = false"] if parameters.joint is None else []
     for p in parameters.parameters:
         lines += ["", f"[parameters.{p.name}]"]
         fields = {key: getattr(p, key) for key in ParameterChange.__struct_fields__}
-        lines += [f"{key} = {json.dumps(value)}" for key, value in fields.items() if value is not None]
+        lines += [f"{key} = {_toml(value)}" for key, value in fields.items() if value is not None]
     if parameters.joint is not None:
         lines += ["", "[joint]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in msgspec.to_builtins(parameters.joint).items()]
+        lines += [f"{key} = {_toml(value)}" for key, value in msgspec.to_builtins(parameters.joint).items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """Return a number, a text or a list on one line; JSON's surrogate pairs and bare DEL are not TOML."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _one_line(error: object) -> str:
@@ -328,8 +335,8 @@ def load_parameters(
         One of `preset_names`.
     file : path, optional
         TOML with ``name``, ``core_ghz``, ``tsc_ghz`` and ``[parameters]``: ``name = number``, or a table of
-        ``value, low, high, unit, distribution, source, confidence``; and ``preset``, the processor whose caches they
-        go with.
+        ``value, low, high, unit, distribution, source, confidence``; ``preset``, the processor whose caches they
+        go with; and ``calibrated = false`` for a set without `joint`.
     overrides : iterable of str
         ``name=value``, also for ``core_ghz`` and ``tsc_ghz``; each name once.
     calibrated : bool
@@ -365,6 +372,7 @@ def load_parameters(
         _check_text("name", content.name)
         name = content.name or f"{name}+file"
         caches_of = load_preset(content.preset or caches_of).name
+        joint = joint if content.calibrated else None
         joint = check_joint(content.joint, tuple(known)) if content.joint else joint
         for key in CLOCK_NAMES:
             if (value := getattr(content, key)) is not None:

@@ -7,7 +7,7 @@ import msgspec
 
 SCHEMAS = (
     "compare-1", "run-1", "host-1", "steady-1", "life-1", "scale-1", "validate-1", "calibrate-1", "sensitivity-1",
-    "ingest-1", "sweep-1",
+    "ingest-1", "sweep-1", "report-1",
 )  # fmt: skip
 """What is shipped. ``compare-1`` describes files that say ``"schema": "perfmodel/compare/1"``, and so on."""
 

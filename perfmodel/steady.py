@@ -162,7 +162,7 @@ def run_steady(
             tell.stopped = True
             raise
     by_leaf = {leaf: np.array(counts[3 * i : 3 * i + 3]) for i, leaf in enumerate(shares)}
-    prices = _prices(parameters, hardware)
+    prices = prices_of(parameters, hardware)
     central, sampled = prices.values_ns(), prices.sample_ns(_SAMPLES, scenario.seed)
     rows = [
         _row(scenario, hardware, leaf, share, by_leaf[leaf], central, sampled, parameters.core_ghz)
@@ -286,7 +286,8 @@ def _leaves(ranges: int, share_2m: float, seed: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng((seed, 1)).permutation(leaf)
 
 
-def _prices(parameters: ParameterSet, hardware: WalkHardware) -> ParameterSet:
+def prices_of(parameters: ParameterSet, hardware: WalkHardware) -> ParameterSet:
+    """Return what loads cost by where they end: the latencies of ``hardware``, then a read of encrypted memory."""
     memory = (parameters["dram_read"], parameters["memory_encryption_read"])
     return msgspec.structs.replace(parameters, parameters=hardware.latencies + memory, joint=None)
 

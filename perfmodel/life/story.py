@@ -197,10 +197,10 @@ def _cost(price: Price) -> Cost:
 
 def _standing(plan: Plan, counts: list[int], at_1g: int) -> Standing:
     pages = counts[SEPT_PAGES]
-    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), at_1g, pages, 2 * pages, _memory(plan, counts))
+    return Standing(Leaves(counts[LEAVES], counts[HUGE_LEAVES]), at_1g, pages, 2 * pages, memory_behind(plan, counts))
 
 
-def _memory(plan: Plan, counts: list[int]) -> Memory:
+def memory_behind(plan: Plan, counts: list[int]) -> Memory:
     """Account for the host memory behind ``counts``; the host is the TDMRs below the guest and its control pages."""
     backing, platform = plan.memory.backing, plan.memory.platform
     tdmr_bytes = [tdmr.size for tdmr in platform.tdmrs]  # pages outside them are refused

@@ -19,7 +19,7 @@ from perfmodel.workers import thread_pool
 SAMPLES = 32
 _CHUNK_PAGES = 1024
 _GIB_PAGES = 1 << 18
-_STREAM = 0x5CA1E
+STREAM = 0x5CA1E
 
 Describe = Callable[[npt.NDArray[np.float64] | None], Description]
 """Describes a situation at the parameters' values (None) or at one sample of them."""
@@ -72,7 +72,7 @@ def estimate(describe: Describe, values: npt.NDArray[np.float64], threads: int |
 
 def sample_values(parameters: ParameterSet, samples: int, seed: int) -> npt.NDArray[np.float64]:
     """Return samples of the parameters in ns, shape (samples, n)."""
-    return parameters.sample_ns(samples, _STREAM + seed)
+    return parameters.sample_ns(samples, STREAM + seed)
 
 
 def model_scatter(units: Ledger, parameters: ParameterSet, samples: int, seed: int) -> npt.NDArray[np.float64]:
@@ -83,7 +83,7 @@ def model_scatter(units: Ledger, parameters: ParameterSet, samples: int, seed: i
     if parameters.joint is None or not samples:
         return np.ones(samples)
     drawn = sample_values(parameters, samples, seed) @ _unit_counts(units, parameters.names)
-    return np.asarray(sample_costs([units], parameters, samples, _STREAM + seed)[:, 0] / drawn)
+    return np.asarray(sample_costs([units], parameters, samples, STREAM + seed)[:, 0] / drawn)
 
 
 def spread_of(value: float, sampled: npt.NDArray[np.float64], scale: float = 1.0) -> Interval:
@@ -164,7 +164,7 @@ def together(
     threads : int, optional
     """
     units = ledger({**counters, "kick": 0, "kick_rounds": 0})
-    costs = sample_costs([units], parameters, SAMPLES, _STREAM + seed)[:, 0]
+    costs = sample_costs([units], parameters, SAMPLES, STREAM + seed)[:, 0]
     done = estimate(describe, sample_values(parameters, SAMPLES, seed), threads)
     d = done.description
     at_work = d.vcpus if d.state == "working" else 1

@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from perfmodel.draws import cost_factors, quantile
@@ -156,6 +158,23 @@ def test_file_of_a_set_gives_the_set_back(tmp_path: Path) -> None:
     again = load_parameters("emr-8592p", file=write(tmp_path, parameters_toml(original)))
     assert again == original
     assert again.sha256 == original.sha256
+
+
+def test_file_of_a_set_of_priors_stays_one(tmp_path: Path) -> None:
+    original = load_parameters(calibrated=False)
+    again = load_parameters(file=write(tmp_path, parameters_toml(original)))
+    assert again == original
+    assert again.joint is None
+
+
+@given(st.text(st.characters(codec="utf-8")))
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_file_of_a_set_holds_any_text(tmp_path: Path, text: str) -> None:
+    original = load_parameters()
+    first = msgspec.structs.replace(original.parameters[0], source=text)
+    original = msgspec.structs.replace(original, name=text or "x", parameters=(first, *original.parameters[1:]))
+    (tmp_path / "any.toml").write_bytes(parameters_toml(original).encode())
+    assert load_parameters(file=tmp_path / "any.toml") == original
 
 
 def test_file_may_widen_a_range_and_overrides_come_after_it(tmp_path: Path) -> None:
