@@ -21,8 +21,9 @@ def command(name: str, scenario: Scenario, words: Sequence[str] = (), *others: s
 
 
 def story_command(story: Story, words: Sequence[str] = (), *others: str) -> str:
-    """Return ``perfmodel run`` with the scenario file on its standard input."""
-    return f"{shlex.join(['perfmodel', 'run', '/dev/stdin', *others, *words])} <<'END'\n{story_toml(story)}END"
+    """Return the lines that write the scenario file, and ``perfmodel run`` of it."""
+    run = shlex.join(["perfmodel", "run", "life.toml", *others, *words])
+    return f"cat > life.toml <<'END'\n{story_toml(story)}END\n{run}"
 
 
 def scenario_words(scenario: Scenario) -> list[str]:

@@ -49,9 +49,9 @@ def test_scenario_files_give_the_story(scenario, tmp_path):
         Convert(count=3, pages=2, placement="scattered", back=False), PunchHole(), Teardown(how="reclaim"),
     )  # fmt: skip
     story = Story(name="story", scenario=scenario, what_if=WhatIf(flush="none", dynamic_pamt=True), phases=phases)
-    first, *lines, last = story_command(story, ("--preset", "gnr-6980p"), "--what-if").split("\n")
-    assert first == "perfmodel run /dev/stdin --what-if --preset gnr-6980p <<'END'"
-    assert last == "END"
+    first, *lines, end, last = story_command(story, ("--preset", "gnr-6980p"), "--what-if").split("\n")
+    assert (first, end) == ("cat > life.toml <<'END'", "END")
+    assert last == "perfmodel run life.toml --what-if --preset gnr-6980p"
     (tmp_path / "story.toml").write_text("\n".join(lines))
     if scenario.memory_bytes > 1 << 30:  # a page has no room for these phases
         assert load_story(tmp_path / "story.toml") == story
