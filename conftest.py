@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the half that was not asked for, unless its path was given."""
-    if any(not arg.startswith("-") for arg in config.invocation_params.args):
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
         return None
     unwanted = "tests" if config.getoption("benchmark_only", default=False) else "bench"
     return True if _ROOT / unwanted in (collection_path, *collection_path.parents) else None

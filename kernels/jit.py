@@ -8,6 +8,7 @@ named after a hash of every kernel's source.
 import functools
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,12 +43,19 @@ def cache_folder() -> Path:
     for base in bases:
         folder = base / f"kernels-{source_hash()}"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             continue
-        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+        if os.access(folder, os.W_OK) and _is_own(folder) and _is_own(base):  # who could swap it could run code here
             return folder
     return Path(tempfile.mkdtemp(prefix="perfmodel-"))
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether this user owns ``folder``, and not everybody may rename what is in it."""
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & stat.S_IWOTH
 
 
 def is_cached(kernel: str) -> bool:

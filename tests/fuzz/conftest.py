@@ -126,6 +126,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Mapping[str
     guest = ("--memory", "4M", "--interface", "page-4k", "--interface", "pfn")
     made("params", "--toml", str(folder / "params.toml"))
     made("compare", *guest, "--json", str(folder / "compare.json"))
+    made("sweep", *guest, "--samples", "8", "-o", str(folder / "small.nc"), "--parts", str(folder / "small.parts"))
     scale = ("scale", *guest, "--counts", "1,2", "--samples", "2", "--json")
     made(*scale, str(folder / "scale.json"))
     made(*scale, str(folder / "changes.json"), "--workload", "convert", "--workload", "teardown")

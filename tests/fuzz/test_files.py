@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import as_json, as_toml, spoiled_bytes, spoiled_csv, spoiled_tree
 
-OUTPUTS = ("out.json", "out.toml", "out.svg")
+OUTPUTS = ("out.json", "out.toml", "out.svg", "out.html")
 
 Fill = Callable[..., list[str]]
 
@@ -42,7 +42,7 @@ def spoiled(draw: st.DrawFn, form: str, whole: bytes) -> bytes:
     """Return a spoilt copy of a file of the given form."""
     if form == "recording":
         return draw(spoiled_recording(whole))
-    if draw(st.integers(0, 2)) == 0:
+    if form == "bytes" or draw(st.integers(0, 2)) == 0:
         return draw(spoiled_bytes(whole))
     if form == "csv":
         return draw(spoiled_csv(whole))

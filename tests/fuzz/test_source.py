@@ -20,9 +20,7 @@ MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "sub
            "xml", "code", "pty"}  # fmt: skip
 KEYWORDS = {("shell", True), ("allow_pickle", True)}
 
-ALLOWED = {
-    ("perfmodel/sweep", "subprocess"): "starts workers of the local cluster",
-}
+ALLOWED: dict[tuple[str, str], str] = {}
 """Part of a path and what is found there, with the reason."""
 
 

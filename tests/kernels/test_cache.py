@@ -30,3 +30,10 @@ def test_a_place_that_cannot_be_made_gives_way_to_the_temporary_folder(tmp_path:
     spare.mkdir()
     environment = {"NUMBA_CACHE_DIR": "", name: str(in_the_way / "below"), "TMPDIR": str(spare)}
     assert folder(**environment).parent == spare / f"perfmodel-{os.getuid()}"
+
+
+def test_a_folder_that_everybody_may_write_is_not_used(tmp_path: Path) -> None:
+    base = tmp_path / "shared"
+    base.mkdir()
+    base.chmod(0o707)
+    assert base not in folder(NUMBA_CACHE_DIR=str(base), TMPDIR=str(tmp_path)).parents

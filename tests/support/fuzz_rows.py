@@ -30,6 +30,10 @@ COMMANDS = {
     "sweep": CommandRow(
         ("--axis", "memory=4M", "--axis", "interface=pfn", "--samples", "8"), _RUN_DEAR, ("workers", "scheduler"), True
     ),
+    "explore": CommandRow(("{small.nc}", "-o", "{out}.html")),
+    "report": CommandRow(  # of a guest that is refused: a good one takes half a minute
+        ("--memory", "1G", "--shattered", "1", "--shared-pages", "262144", "-o", "{out}"), _RUN_DEAR
+    ),
     "params": CommandRow(),
     "plot": CommandRow(("{compare.json}", "-o", "{out}.svg")),
     "calibrate": CommandRow(),
@@ -121,6 +125,9 @@ FILES = {
         "json",
         (("plot", "{file}", "-o", "{out}.svg"),),
         100,
+    ),
+    "sweeps": FileRow(
+        ("small.nc",), "bytes", (("plot", "{file}", "-o", "{out}.svg"), ("explore", "{file}", "-o", "{out}.html")), 100
     ),
     "recordings": FileRow(
         ("small.jsonl.gz",),
