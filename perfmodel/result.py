@@ -141,7 +141,6 @@ def load_comparison(path: Path) -> Comparison:
     InputError
         The file cannot be read, is not JSON, or is not a comparison of this schema version.
     """
-    schema_of(path, (COMPARE_SCHEMA,))
     result = load_document(path, Comparison)
     check_scenario(path, result.scenario)
     _check_rows(path, result.rows, COMPARE_SCHEMA)
@@ -157,7 +156,6 @@ def load_run(path: Path) -> Run:
     InputError
         The file cannot be read, is not JSON, or is not such a result.
     """
-    schema_of(path, (RUN_SCHEMA,))
     result = load_document(path, Run)
     check_scenario(path, result.scenario)
     _check_rows(path, [one.row for one in result.runs], RUN_SCHEMA)
@@ -219,15 +217,16 @@ class _Headed(msgspec.Struct):
 
 
 def load_document(path: Path, kind: type[_Document]) -> _Document:
-    """Read a result of type ``kind`` whose schema :func:`schema_of` has found to be its own.
+    """Read a result of type ``kind``, whose default schema the file must have.
 
     Raises
     ------
     InputError
-        The rest of the file is not what its schema says.
+        The file cannot be read, is not JSON, or is no such result.
     """
+    schema = next(field.default for field in msgspec.structs.fields(kind) if field.name == "schema")
+    schema_of(path, (str(schema),))
     try:
         return msgspec.json.decode(read_whole(path), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        schema = next(field.default for field in msgspec.structs.fields(kind) if field.name == "schema")
         raise InputError(f"{path}: {error}: accepted is what perfmodel writes as schema {schema}") from None

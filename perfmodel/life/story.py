@@ -21,7 +21,7 @@ from perfmodel.life.scenario_file import Story
 from perfmodel.parameters import ParameterSet, load_parameters
 from perfmodel.policies import POLICIES
 from perfmodel.policies.contract import Policy
-from perfmodel.result import Cost, Leaves, ParametersId, is_sound, load_document, schema_of
+from perfmodel.result import Cost, Leaves, ParametersId, is_sound, load_document
 from perfmodel.scenario import able_interfaces
 from perfmodel.sound import check_scenario, check_sound
 from perfmodel.workers import Progress
@@ -99,7 +99,6 @@ def load_life(path: Path) -> LifeResult:
     InputError
         The file cannot be read, is not JSON, or is not such a result.
     """
-    schema_of(path, (LIFE_SCHEMA,))
     result = load_document(path, LifeResult)
     accepted = f"accepted is what perfmodel writes as schema {LIFE_SCHEMA}"
     lives = {tuple(phase.name for phase in row.phases) for row in result.rows}
