@@ -167,9 +167,9 @@ def test_file_of_a_set_of_priors_stays_one(tmp_path: Path) -> None:
     assert again.joint is None
 
 
-@given(st.text(st.characters(codec="utf-8")))
+@given(st.text(st.characters(codec="utf-8").filter(lambda c: c == "\n" or c.isprintable())))
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_file_of_a_set_holds_any_text(tmp_path: Path, text: str) -> None:
+def test_file_of_a_set_holds_any_printable_text(tmp_path: Path, text: str) -> None:
     original = load_parameters()
     first = msgspec.structs.replace(original.parameters[0], source=text)
     original = msgspec.structs.replace(original, name=text or "x", parameters=(first, *original.parameters[1:]))
