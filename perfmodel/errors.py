@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class TooLargeError(InputError):
+    """Input that is good, but not for the memory that this machine has left now."""
+
+
 class ModelError(RuntimeError):
     """The model contradicts itself, for example by a law of conservation: a defect, never the user's doing."""
 

@@ -6,7 +6,7 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import BinaryIO
 
-from perfmodel.errors import InputError
+from perfmodel.errors import TooLargeError
 
 _NEGLIGIBLE_BYTES = 64 << 20
 _GIB = 1 << 30
@@ -27,14 +27,14 @@ def require_memory(need_bytes: int, what: str, instead: str) -> None:
 
     Raises
     ------
-    InputError
+    TooLargeError
         One line with both figures.
     """
     if need_bytes <= _NEGLIGIBLE_BYTES:
         return
     available = available_bytes()
     if need_bytes > available:
-        raise InputError(
+        raise TooLargeError(
             f"memory: this run needs about {need_bytes / _GIB:,.1f} GiB for {what}, {available / _GIB:,.1f} GiB are "
             f"available: accepted is {instead}"
         )
@@ -45,7 +45,7 @@ def read_within_memory(file: BinaryIO | GzipFile, name: str, factor: int) -> byt
 
     Raises
     ------
-    InputError
+    TooLargeError
         They do not.
     """
     most = available_bytes() // factor

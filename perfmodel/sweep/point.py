@@ -13,7 +13,7 @@ import msgspec
 
 from perfmodel.comparison import meet
 from perfmodel.counting import Counted, count_scenario
-from perfmodel.errors import InputError
+from perfmodel.errors import InputError, TooLargeError
 from perfmodel.fingerprint import model_fingerprint
 from perfmodel.life.calls import CALLS
 from perfmodel.life.phases import Teardown
@@ -125,7 +125,7 @@ class Point:
                 message = str(error)
                 for name in paths:
                     message = message.replace(f"{Path(folder) / name}/", "")
-                raise InputError(message) from None
+                raise type(error)(message) from None
 
 
 def named_files(scenario: Scenario) -> dict[str, Path]:
@@ -142,7 +142,7 @@ def digest(what: object) -> str:
 
 
 def count_point(point: Point, threads: int | None = None, progress: Progress | None = None) -> PointCounts:
-    """Count one point; a scenario that cannot be run is a result too."""
+    """Count one point; a scenario that cannot be run is a result too, one that does not fit here and now is none."""
     key = point.key
     try:
         with point.laid_out() as scenario:
@@ -150,6 +150,8 @@ def count_point(point: Point, threads: int | None = None, progress: Progress | N
                 return _count_life(key, msgspec.structs.replace(point.story, scenario=scenario), threads, progress)
             counts = count_scenario(scenario, point.preset, threads=threads, progress=progress)
             return _of_counted(key, counts.interfaces[0])
+    except TooLargeError:
+        raise
     except InputError as error:
         return PointCounts(key, refused=str(error))
 

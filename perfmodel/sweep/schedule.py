@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10
 
 
+class WrongSourceError(InputError):
+    """A worker would count by another model."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A point to count or, with its counts, a meeting to simulate."""
@@ -71,7 +75,7 @@ def _reason(error: BaseException) -> str:
 def _run_one(task: Task, model: str) -> PointCounts | PointMeeting:
     """Run a task on a worker, on one thread; refuse to where the worker's source is not the client's."""
     if model != model_fingerprint():
-        raise InputError(f"a worker runs perfmodel of source {model_fingerprint()}, this is {model}")
+        raise WrongSourceError(f"a worker runs perfmodel of source {model_fingerprint()}, this is {model}")
     return task.run(threads=1)
 
 
@@ -82,7 +86,7 @@ def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]
 
     Raises
     ------
-    InputError
+    WrongSourceError
         A worker runs other source than this process.
     """
     from distributed import as_completed
@@ -95,7 +99,7 @@ def run_on_cluster(client: "Client", tasks: Sequence[Task]) -> Iterator[Outcome]
     for future in as_completed(list(waiting), loop=client.loop):
         task = waiting.pop(future)
         error = future.exception() if future.status != "finished" else None
-        if isinstance(error, InputError):
+        if isinstance(error, WrongSourceError):
             raise error
         yield Outcome(task, None, _reason(error)) if error else Outcome(task, future.result())
 

@@ -6,6 +6,7 @@ import pytest
 
 import perfmodel.sweep.schedule as schedule
 from perfmodel.errors import InputError
+from perfmodel.memory_need import require_memory
 from perfmodel.sweep.grid import Asked, build_grid
 from perfmodel.sweep.parts import Parts
 from perfmodel.sweep.stored import load_sweep
@@ -113,6 +114,19 @@ def test_a_point_that_fails_does_not_stop_the_rest(grid, undisturbed, tmp_path, 
     mended, _, tally = swept(grid, tmp_path)
     assert tally.counted == 2
     assert same(mended, undisturbed)
+
+
+def test_want_of_memory_is_not_for_ever(tmp_path, monkeypatch):
+    """Counts do not depend on the machine, so what did not fit is tried again; what cannot be run is not."""
+    grid = build_grid(Asked({"backing": ("thp",), "memory": (GIB,), "interface": ("pfn",)}))
+    monkeypatch.setattr("perfmodel.workers.require_memory", lambda *_: require_memory(1 << 60, "tables", "less"))
+    dataset, _, tally = swept(grid, tmp_path)
+    assert "TooLargeError: memory: this run needs about" in dataset["reason"].item()
+    assert len(tally.failed) == 1
+    assert list((tmp_path / "counts").iterdir()) == []
+    monkeypatch.undo()
+    dataset, _, tally = swept(grid, tmp_path)
+    assert (dataset["status"].item(), tally.counted) == (0, 1)
 
 
 def test_content_of_files_counts_and_their_names_do_not(tmp_path):
