@@ -56,7 +56,7 @@ figures: $(VENV)/.all ## every figure and report of the README and docs, from sc
 	$(PM) plot $(RESULTS)/steady.json -o docs/walks.png
 	$(PM) sweep --axis memory=1GiB,4GiB,16GiB,64GiB,256GiB,1TiB,4TiB --shattered 0.1 -o $(RESULTS)/memory.nc
 	$(PM) plot $(RESULTS)/memory.nc -o docs/throughput.png
-	$(PM) sweep --memory 512GiB --axis shattered=0,0.003,0.01,0.03,0.1,0.3,1 -o $(RESULTS)/shares.nc
+	$(PM) sweep --memory 512GiB --axis shattered=0,0.00390625,0.015625,0.0625,0.125,0.25,0.5,1 -o $(RESULTS)/shares.nc
 	$(PM) plot $(RESULTS)/shares.nc -o docs/speedup.png
 	$(PM) plot $(RESULTS)/shares.nc --figure stages -o docs/stages.png
 	$(PM) sweep --memory 16GiB --axis vcpus=1,2,4,8,16,32,64 -o $(RESULTS)/vcpus.nc
