@@ -68,7 +68,7 @@ def sweep_command(grid: Path | None, axes: tuple[str, ...], **given: Any) -> int
 
     asked = _asked(axes, given)
     laid_out = build_grid(read_grid(grid).under(asked) if grid else asked)
-    parts, tally = Parts(parts_path or (Path(output).with_suffix(".parts") if output else None)), Tally()
+    parts, tally = Parts(_parts_folder(output, parts_path)), Tally()
     try:
         dataset = _run(laid_out, parts, tally, **how)
     except KeyboardInterrupt:
@@ -83,6 +83,14 @@ def sweep_command(grid: Path | None, axes: tuple[str, ...], **given: Any) -> int
         write_whole(Path(output), to_netcdf(dataset))
     write_json(json_path, to_json(dataset))
     return _say_how_it_went(dataset, parts, tally)
+
+
+def _parts_folder(output: str | None, given: Path | None) -> Path | None:
+    """Return where parts are kept: as given, or beside the output; nowhere if neither is named."""
+    folder = given or (Path(output).with_suffix(".parts") if output else None)
+    if output and folder == Path(output):
+        raise InputError(f"output {output!r}: the folder of the parts has that name; accepted is another, such as x.nc")
+    return folder
 
 
 def _run(grid: Any, parts: "Parts", tally: "Tally", samples: int, threads: int | None, **where: Any) -> "xr.Dataset":

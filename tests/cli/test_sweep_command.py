@@ -54,6 +54,8 @@ def test_a_grid_file_under_options(call: Callable[..., Any], tmp_path: Path) -> 
         (["-o", "/nowhere/x.nc"], "does not exist"),
         (["--parts", "/proc/x"], "accepted is a folder"),
         (["--axis", "seed=1,2", "--axis", "tds=1025"], "1 to 1024"),
+        (["-o", "x.parts"], "another, such as x.nc"),
+        (["-o", "x.nc", "--parts", "x.nc"], "another, such as x.nc"),
         (["nowhere.toml"], "No such file"),
     ],
 )
