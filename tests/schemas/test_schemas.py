@@ -432,6 +432,7 @@ def test_docs_name_every_field_and_no_other():
         "sensitivity-1",
         "ingest-1",
         "report-1",
+        "sweep-1",
     )
     fields = {f for name in written for f in fields_of(load_schema(name), load_schema(name))}
     holders = {f[:-1] for f in fields}  # named by way of what they hold
