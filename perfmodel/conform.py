@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kernels.replay_record import EV_FIELDS, LOCK_KINDS, LOCK_MODES, LOCK_SIDES, NONE, OPS, RAX, SET_FIELDS
 from perfmodel._version import __version__
 from perfmodel.errors import ModelError
-from perfmodel.vectors import REGISTER_COLUMNS, Final, Records, VectorFile, load_vectors
+from perfmodel.vectors import REGISTER_COLUMNS, Final, Records, VectorFile, load_vectors, require_readable
 from perfmodel.vectors.differences import FinalDifference, final_differences
 from perfmodel.vectors.statuses import EXIT_NAME, status_name
 
@@ -198,6 +198,7 @@ def conform_files(
     ModelError
         The replay's arrays do not have the shapes and dtypes of the observed outputs.
     """
+    require_readable(paths)
     files: list[FileRow] = []
     calls: dict[tuple[int, int], Agreement] = {}
     shown: list[RecordDifference] = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perfmodel.accepted import one_of, whole_number
 from perfmodel.errors import InputError
 from perfmodel.names import (
     BACKINGS,
@@ -115,27 +116,27 @@ class Scenario:
 
     def __post_init__(self) -> None:
         """Check every field, and the fields against each other."""
-        _one_of("backing", self.backing, BACKINGS)
-        _one_of("layout", self.layout, LAYOUTS)
-        _one_of("shatter-layout", self.shatter_layout, SHATTER_LAYOUTS)
+        one_of("backing", self.backing, BACKINGS)
+        one_of("layout", self.layout, LAYOUTS)
+        one_of("shatter-layout", self.shatter_layout, SHATTER_LAYOUTS)
         if self.order not in ORDERS:
             self._check_traced_order()
-        _one_of("keyholes", self.keyholes, KEYHOLE_MODES)
-        _one_of("memory-model", self.memory_model, MEMORY_MODELS)
-        _one_of("guest", self.guest, GUESTS)
+        one_of("keyholes", self.keyholes, KEYHOLE_MODES)
+        one_of("memory-model", self.memory_model, MEMORY_MODELS)
+        one_of("guest", self.guest, GUESTS)
         for name in self.interfaces:
-            _one_of("interface", name, INTERFACES)
+            one_of("interface", name, INTERFACES)
         for name in self.features_off:
-            _one_of("module-feature", name, MODULE_FEATURES)
-        _whole("levels", self.levels, 4, 5)
-        _whole("shared-pages", self.shared_pages, 1, _LARGEST_FOLIO_PAGES)
-        _one_of("vcpu-state", self.vcpu_state, VCPU_STATES)
-        _one_of("placement", self.placement, DATA_PLACEMENTS)
-        _whole("vcpus", self.vcpus, 1, MOST_VCPUS)
-        _whole("tds", self.tds, 1, MOST_VCPUS)
-        _whole("nodes", self.nodes, 1, MOST_NODES)
-        _whole("seed", self.seed, 0, (1 << 63) - 1)
-        _whole("max-folio-order", self.max_folio_order, 0, MAX_BLOCK_ORDER)
+            one_of("module-feature", name, MODULE_FEATURES)
+        whole_number("levels", self.levels, 4, 5)
+        whole_number("shared-pages", self.shared_pages, 1, _LARGEST_FOLIO_PAGES)
+        one_of("vcpu-state", self.vcpu_state, VCPU_STATES)
+        one_of("placement", self.placement, DATA_PLACEMENTS)
+        whole_number("vcpus", self.vcpus, 1, MOST_VCPUS)
+        whole_number("tds", self.tds, 1, MOST_VCPUS)
+        whole_number("nodes", self.nodes, 1, MOST_NODES)
+        whole_number("seed", self.seed, 0, (1 << 63) - 1)
+        whole_number("max-folio-order", self.max_folio_order, 0, MAX_BLOCK_ORDER)
         _share("shattered", self.shattered)
         _share("thp-share", self.thp_share)
         self._check_block_shares()
@@ -151,7 +152,7 @@ class Scenario:
 
     def _check_block_shares(self) -> None:
         for order, share in self.block_shares.items():
-            _whole("block-shares order", order, 0, MAX_BLOCK_ORDER)
+            whole_number("block-shares order", order, 0, MAX_BLOCK_ORDER)
             _share(f"block-shares of order {order}", share)
         if self.block_shares and abs(sum(self.block_shares.values()) - 1) > 1e-9:
             raise InputError(f"block-shares sum to {sum(self.block_shares.values()):g}: accepted is a sum of 1")
@@ -244,16 +245,6 @@ class Scenario:
             "module": "TDX_1.5.01",
             "module_features": [n for n in MODULE_FEATURES if n not in self.features_off],
         }
-
-
-def _one_of(key: str, value: str, accepted: Any) -> None:
-    if value not in accepted:
-        raise InputError(f"{key} {value!r}: accepted are {', '.join(accepted)}")
-
-
-def _whole(key: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{key} {value!r}: accepted is a whole number from {low} to {high}")
 
 
 def _share(key: str, value: float) -> None:

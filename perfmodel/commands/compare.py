@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfmodel import accepted
 from perfmodel.commands.options import (
     PARAMETER_OPTIONS,
     RUN_OPTIONS,
@@ -132,8 +133,7 @@ def _say_whether_measured(generation: "Generation") -> None:
 def _take_run_options(given: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     threads, json_path = given.pop("threads"), given.pop("json_path")
     how = {"threads": threads, "every_region": given.pop("every_region")}
-    if threads is not None and not 1 <= threads <= 1024:
-        raise InputError(f"threads {threads}: accepted is a whole number from 1 to 1024")
+    accepted.threads(threads)
     check_writable(json_path)
     return how, json_path
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfmodel import accepted
 from perfmodel.commands.options import (
     PARAMETER_OPTIONS,
     SCENARIO_OPTIONS,
@@ -45,8 +46,7 @@ def report_command(**given: Any) -> None:
     PAMT, tear-down, steady state, prefaulting and scaling with vCPUs; docs/report.md says how each is computed.
     """
     folder, json_path, threads = Path(given.pop("output")), given.pop("json_path"), given.pop("threads")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise InputError(f"threads {threads}: accepted is a whole number from 1 to 1024")
+    accepted.threads(threads)
     check_writable(json_path)
     _check_folder(folder)
     for needed, name in (("matplotlib", "matplotlib"), ("markdown_it", "markdown-it-py")):

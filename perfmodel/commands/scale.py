@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from perfmodel import names
+from perfmodel import accepted, names
 from perfmodel.commands.options import (
     PARAMETER_OPTIONS,
     SCENARIO_OPTIONS,
@@ -47,8 +47,7 @@ def scale_command(**given: Any) -> None:
     """Simulate many vCPUs that meet at cache lines, locks, memory and IPIs: throughput by their number, where the
     time goes, what is BUSY, and which resource stops it, for populating, conversions, splits and tear-down."""
     json_path, threads = given.pop("json_path"), given.pop("threads")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise InputError(f"threads {threads}: accepted is a whole number from 1 to 1024")
+    accepted.threads(threads)
     check_writable(json_path)
     from perfmodel.scaling.result import to_json
     from perfmodel.scaling.scale import ScaleOptions, scale

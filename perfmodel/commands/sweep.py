@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfmodel import accepted
 from perfmodel.commands.options import (
     PARAMETER_OPTIONS,
     SCENARIO_OPTIONS,
@@ -113,11 +114,10 @@ def _announce() -> None:
 
 
 def _check(how: dict[str, Any]) -> None:
-    for name, most in (("threads", 1024), ("workers", 1024)):
-        if how[name] is not None and not 1 <= how[name] <= most:
-            raise InputError(f"{name} {how[name]}: accepted is a whole number from 1 to {most}")
-    if not 1 <= how["samples"] <= 1 << 20:
-        raise InputError(f"samples {how['samples']}: accepted is a whole number from 1 to {1 << 20}")
+    accepted.threads(how["threads"])
+    accepted.whole_number("samples", how["samples"], 1, 1 << 20)
+    if how["workers"] is not None:
+        accepted.whole_number("workers", how["workers"], 1, accepted.MOST_THREADS)
     if how["workers"] and how["scheduler"]:
         raise InputError("workers and scheduler: accepted is one of them")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from perfmodel.accepted import one_of, whole_number
 from perfmodel.errors import InputError
 from perfmodel.names import PLACEMENTS, TEARDOWNS
 from perfmodel.sizes import parse_size
@@ -89,9 +90,9 @@ class Convert(Phase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
 
     def check(self, memory_bytes: int) -> None:
         """See :meth:`Phase.check`."""
-        _whole("count", self.count, 1, 1 << 32)
-        _whole("pages", self.pages, 1, memory_bytes // PAGE_BYTES)
-        _one_of("placement", self.placement, PLACEMENTS)
+        whole_number("count", self.count, 1, 1 << 32)
+        whole_number("pages", self.pages, 1, memory_bytes // PAGE_BYTES)
+        one_of("placement", self.placement, PLACEMENTS)
         window_bytes = parse_size(self.window, "window")
         if self.placement == "window":
             _fits("window", self.window, window_bytes, memory_bytes)
@@ -142,7 +143,7 @@ class PunchHole(Phase, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
         """See :meth:`Phase.check`."""
         size_bytes = parse_size(self.size, "size")
         _fits("size", self.size, size_bytes, memory_bytes)
-        _whole("count", self.count, 1, memory_bytes // size_bytes)
+        whole_number("count", self.count, 1, memory_bytes // size_bytes)
 
 
 class Teardown(Phase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="teardown", tag_field="kind"):
@@ -158,7 +159,7 @@ class Teardown(Phase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
     def check(self, memory_bytes: int) -> None:
         """See :meth:`Phase.check`."""
-        _one_of("how", self.how, TEARDOWNS)
+        one_of("how", self.how, TEARDOWNS)
 
 
 AnyPhase = Build | AcceptMismatch | Boot | Convert | PunchHole | Teardown
@@ -199,16 +200,6 @@ def check_prefault(phases: Sequence[AnyPhase], memory_bytes: int) -> None:
                 f"phase[{i}].size {phase.size!r}: with prefault accepted is a size that ends at a multiple of 2 MiB, "
                 f"the image's {image * PAGE_BYTES >> 10} KiB before it"
             )
-
-
-def _whole(key: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{key} {value!r}: accepted is a whole number from {low} to {high}")
-
-
-def _one_of(key: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise InputError(f"{key} {value!r}: accepted are {', '.join(accepted)}")
 
 
 def _fits(key: str, value: object, size_bytes: int, within_bytes: int, place: str = "the guest") -> None:

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from perfmodel.accepted import one_of
 from perfmodel.errors import InputError
 from perfmodel.names import INTERFACES
 from perfmodel.parameters import CLOCK_NAMES, default_parameters, preset_names
@@ -93,14 +94,14 @@ def read_values(name: str, given: object) -> tuple[Any, ...]:
 
 def _read_value(name: str, item: object) -> Any:
     if name == "memory":
-        return parse_size(item)  # type: ignore[arg-type]  # any object is refused by name
+        return parse_size(item if isinstance(item, int) else str(item))
     if name == "interface":
-        return _one_of(name, item, INTERFACES)
+        return one_of(name, item, INTERFACES)
     if name == "scenario":
         return POPULATE if item == POPULATE else Path(_text(name, item))
     if name == "preset":
         text = _text(name, item)
-        return Path(text) if text.endswith(".toml") else _one_of(name, text, preset_names())
+        return Path(text) if text.endswith(".toml") else one_of(name, text, preset_names())
     kind = scenario_fields().get(name, float)
     if kind == (Path | None):
         return Path(_text(name, item))
@@ -117,12 +118,6 @@ def _text(name: str, item: object) -> str:
     if not isinstance(item, str) or not item or "\0" in item:
         raise InputError(f"axis {name}: {item!r}: accepted is a name or a file")
     return item
-
-
-def _one_of(name: str, item: object, accepted: Sequence[str]) -> str:
-    if item not in accepted:
-        raise InputError(f"{name} {item!r}: accepted are {', '.join(accepted)}")
-    return str(item)
 
 
 def build_axis(name: str, values: Sequence[Any]) -> Axis:

@@ -3,7 +3,7 @@
 docs/sweeps.md describes dimensions, variables and attributes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -131,35 +131,30 @@ class _Builder:
         self._variables[name] = ((*names, *more), np.ascontiguousarray(shaped), attributes or {})
 
     def _of_points(
-        self, name: str, of: Callable[[Ready], Any], more: Sequence[str] = (), shape: Sequence[int] = (),
-        kind: type = np.int64,
+        self, name: str, found: Sequence[Any] | npt.NDArray[np.int64], more: Sequence[str] = (), kind: type = np.int64
     ) -> None:  # fmt: skip
+        """Add a variable over the axes of points, from what each point that is ready has of it."""
+        shape = np.shape(found)[1:]
         empty = np.nan if kind is np.float64 else NOT_COUNTED
         values: npt.NDArray[Any] = np.full((len(self._layout.points), *shape), empty, kind)
-        for one in self._ready:
-            values[one.place] = of(one)
+        values[[one.place for one in self._ready]] = found
         self._variables[name] = ((*self._point_axes, *more), values.reshape(*self._layout.point_shape, *shape))
 
     def _counts(self) -> None:
         for name in COUNTS:
-            self._of_points(name, lambda one: one.counts.counts[name])  # noqa: B023  # called at once
+            self._of_points(name, [one.counts.counts[name] for one in self._ready])
         for name, labels in self._named().items():
-            self._of_points(
-                name, lambda one: [_count(one, name, label) for label in labels],  # noqa: B023
-                (_DIMENSIONS[name],), (len(labels),),
-            )  # fmt: skip
+            counts = [[_count(one, name, label) for label in labels] for one in self._ready]
+            self._of_points(name, np.array(counts, np.int64).reshape(len(counts), len(labels)), (_DIMENSIONS[name],))
         entries = self._entries()
         column = {entry: at for at, entry in enumerate(entries)}
-
-        def work(one: Ready) -> npt.NDArray[np.int64]:
-            units = np.zeros((len(self._phases), len(entries)), np.int64)
+        work = np.zeros((len(self._ready), len(self._phases), len(entries)), np.int64)
+        for at, one in enumerate(self._ready):
             for number, phase in enumerate(self._phases):
                 for entry, count in one.phases.get(phase, Ledger({})).units.items():
-                    units[number, column[entry]] = count
-            return units
-
-        self._of_points("work", work, ("phase", "entry"), (len(self._phases), len(entries)))
-        self._of_points("model_seconds", lambda one: one.counts.model_seconds, kind=np.float64)
+                    work[at, number, column[entry]] = count
+        self._of_points("work", work, ("phase", "entry"))
+        self._of_points("model_seconds", [one.counts.model_seconds for one in self._ready], kind=np.float64)
 
     def _named(self) -> dict[str, list[str]]:
         """Return the calls and causes that variables with a dimension of their own hold."""

@@ -50,9 +50,11 @@ class Asked:
 
     def under(self, above: "Asked") -> "Asked":
         """Return what stands once ``above``, given on the command line, has replaced what it names."""
+        replaced = {text.partition("=")[0].strip() for text in above.overrides} | above.values.keys()
+        kept = tuple(text for text in self.overrides if text.partition("=")[0].strip() not in replaced)
         return Asked(
             self.values | above.values, self.fixed | above.fixed, above.params or self.params,
-            self.overrides + above.overrides, self.calibrated and above.calibrated, above.title or self.title,
+            kept + above.overrides, self.calibrated and above.calibrated, above.title or self.title,
         )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What a sweep's result is about, without any count or price: its axes, points and parameter sets."""
 
+import hashlib
 import math
 import re
 from typing import Any
@@ -11,8 +12,8 @@ from perfmodel.errors import InputError
 from perfmodel.fingerprint import model_fingerprint
 from perfmodel.parameters import ParameterSet
 from perfmodel.sweep.axes import Axis
-from perfmodel.sweep.grid import Grid
-from perfmodel.sweep.point import meets
+from perfmodel.sweep.grid import Grid, GridPoint
+from perfmodel.sweep.point import describe_life, meets
 
 SCHEMA = "perfmodel/sweep/1"
 _KEY = re.compile(r"[0-9a-f]*")  # the name of a file
@@ -52,6 +53,10 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Of the parameters, behind each interval.
     scenario : dict
         What the scenario of the first point says beyond the axes.
+    lives : dict of str to dict
+        Of each scenario file its knobs and phases, by its label on the axis ``scenario``.
+    files : dict of str to str
+        SHA-256 of each file that points refer to, by its name.
     axes, set_axes
         As those of :class:`perfmodel.sweep.grid.Grid`.
     points : list of PlannedPoint
@@ -64,6 +69,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: str
     samples: int
     scenario: dict[str, Any]
+    lives: dict[str, dict[str, Any]] = {}
+    files: dict[str, str] = {}
     axes: tuple[Axis, ...]
     set_axes: tuple[str, ...]
     points: list[PlannedPoint]
@@ -103,18 +110,20 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def lay_out(grid: Grid, samples: int) -> Layout:
     """Return the layout of what ``grid`` asks for."""
-    points = []
-    for one in grid.points:
-        if one.point is None:
-            points.append(PlannedPoint("", one.refused, 0, 1, False, False))
-        else:
-            scenario = one.point.scenario
-            life = one.point.story is not None
-            points.append(PlannedPoint(one.point.key, "", scenario.seed, scenario.tds, meets(one.point), life))
-    first = next(one.point for one in grid.points if one.point is not None).scenario.describe()
+    points = [_planned(one) for one in grid.points]
+    real = [one.point for one in grid.points if one.point is not None]
     on_axes = {"memory_bytes", "interfaces", *(axis.name for axis in grid.axes)}
     return Layout(
         title=grid.title, version=__version__, model=model_fingerprint(), samples=samples,
-        scenario={name: value for name, value in first.items() if name not in on_axes}, axes=grid.axes,
-        set_axes=grid.set_axes, points=points, sets=grid.sets,
+        scenario={name: value for name, value in real[0].scenario.describe().items() if name not in on_axes},
+        lives={one.story.name: describe_life(one.story) for one in real if one.story is not None},
+        files={name: hashlib.sha256(content).hexdigest() for one in real for name, content in one.files.values()},
+        axes=grid.axes, set_axes=grid.set_axes, points=points, sets=grid.sets,
     )  # fmt: skip
+
+
+def _planned(one: GridPoint) -> PlannedPoint:
+    if one.point is None:
+        return PlannedPoint("", one.refused, 0, 1, False, False)
+    scenario, life = one.point.scenario, one.point.story is not None
+    return PlannedPoint(one.point.key, "", scenario.seed, scenario.tds, meets(one.point), life)

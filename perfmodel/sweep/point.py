@@ -1,5 +1,6 @@
 """One point of a grid: what is to be counted, under which key it is kept, and the counting itself."""
 
+import functools
 import hashlib
 import json
 import tempfile
@@ -25,6 +26,7 @@ from perfmodel.names import ORDERS
 from perfmodel.parameters import ParameterSet
 from perfmodel.platform import static_pamt_bytes
 from perfmodel.policies import POLICIES
+from perfmodel.result import Leaves
 from perfmodel.scaling.together import Scaling
 from perfmodel.scenario import Scenario, able_interfaces
 from perfmodel.workers import Progress
@@ -96,17 +98,14 @@ class Point:
         files = {name: (path.name, read[path]) for name, path in named_files(scenario).items()}
         return cls(scenario, story, files, preset)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of everything that the counts depend on: the guest, its files' content, and the model's source."""
         what = self.scenario.describe() | {"seed": self.scenario.seed, "preset": self.preset}
         what |= {"model": model_fingerprint()}
         what |= {name: hashlib.sha256(content).hexdigest() for name, (_, content) in self.files.items()}
         if self.story is not None:
-            phases = [{"kind": phase.kind} | msgspec.to_builtins(phase) for phase in self.story.phases]
-            for phase in phases:
-                phase.pop("name", None)
-            what |= {"what_if": msgspec.to_builtins(self.story.what_if), "phases": phases}
+            what |= describe_life(self.story)
         return digest(what)
 
     @contextmanager
@@ -126,6 +125,14 @@ class Point:
                 for name in paths:
                     message = message.replace(f"{Path(folder) / name}/", "")
                 raise type(error)(message) from None
+
+
+def describe_life(story: Story) -> dict[str, Any]:
+    """Return the knobs and phases of a life as JSON-able values; what its phases are called changes no count."""
+    phases = [{"kind": phase.kind} | msgspec.to_builtins(phase) for phase in story.phases]
+    for phase in phases:
+        phase.pop("name", None)
+    return {"what_if": msgspec.to_builtins(story.what_if), "phases": phases}
 
 
 def named_files(scenario: Scenario) -> dict[str, Path]:
@@ -213,8 +220,6 @@ def meet_point(
     point: Point, counts: PointCounts, parameters: ParameterSet, threads: int | None = None
 ) -> PointMeeting:  # fmt: skip
     """Simulate the vCPUs of a counted point."""
-    from perfmodel.result import Leaves
-
     scaling, seconds = meet(
         point.scenario, point.scenario.interfaces[0],
         Leaves(counts.counts["leaves_4k"], counts.counts["leaves_2m"]), counts.phases["boot"], parameters, threads,

@@ -2,7 +2,7 @@
 
 from perfmodel.vectors.final import Final, FinalPamt, FinalSept, FinalTd, PamtRun, SeptRun, pamt_runs, sept_runs
 from perfmodel.vectors.header import Header, Word
-from perfmodel.vectors.reader import VectorFile, load_vectors
+from perfmodel.vectors.reader import VectorFile, load_vectors, require_readable
 from perfmodel.vectors.records import REGISTER_COLUMNS, Records
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "Word",
     "load_vectors",
     "pamt_runs",
+    "require_readable",
     "sept_runs",
 ]

@@ -4,6 +4,7 @@ import gzip
 import re
 import typing
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Union
 
@@ -19,6 +20,7 @@ from perfmodel.vectors.header import Header, decode_word
 from perfmodel.vectors.lines import LINES, Line
 from perfmodel.vectors.records import Records, records_of
 
+_ACCEPTED = "accepted is a gzip file of JSON lines, such as vectors/boot_a.jsonl.gz"
 _VALUE_WIDTH = 80
 _UNPACKED = 12
 """Bytes in memory for a byte of JSON lines."""
@@ -86,21 +88,29 @@ def load_vectors(path: Path) -> VectorFile:
     return vectors
 
 
+def require_readable(paths: Sequence[Path]) -> None:
+    """Refuse what cannot even be opened, before any of it is replayed: see :func:`load_vectors`."""
+    for path in paths:
+        try:
+            open_regular(path).close()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}: {_ACCEPTED}") from None
+
+
 def _unpack(path: Path) -> list[bytes]:
-    accepted = "accepted is a gzip file of JSON lines, such as vectors/boot_a.jsonl.gz"
     try:
         with open_regular(path) as file, gzip.GzipFile(fileobj=file) as packed:
             lines = read_within_memory(packed, str(path), _UNPACKED).split(b"\n")
     except gzip.BadGzipFile as error:
-        raise InputError(f"{path}: not gzip, or damaged ({error}): {accepted}") from None
+        raise InputError(f"{path}: not gzip, or damaged ({error}): {_ACCEPTED}") from None
     except (EOFError, zlib.error) as error:
-        raise InputError(f"{path}: damaged or truncated gzip ({error}): {accepted}") from None
+        raise InputError(f"{path}: damaged or truncated gzip ({error}): {_ACCEPTED}") from None
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: {accepted}") from None
+        raise InputError(f"{path}: {error.strerror}: {_ACCEPTED}") from None
     if not lines[-1]:
         lines.pop()
     if not lines:
-        raise InputError(f"{path}: line 1: the file is empty: {accepted}")
+        raise InputError(f"{path}: line 1: the file is empty: {_ACCEPTED}")
     return lines
 
 

@@ -7,7 +7,7 @@ import pytest
 from perfmodel.errors import InputError
 from perfmodel.life.scenario_file import load_story
 from perfmodel.life.story import live
-from perfmodel.sweep.dataset import labels
+from perfmodel.sweep.dataset import labels, layout_of
 from perfmodel.sweep.grid import Asked, build_grid, read_grid
 from perfmodel.sweep.sweep import sweep
 
@@ -57,9 +57,9 @@ def test_a_file_and_options(tmp_path):
     assert [(p.point.scenario.memory, p.point.scenario.levels) for p in grid.points] == [
         (1 << 30, 4), (1 << 30, 5), (4096, 4), (4096, 5),
     ]  # fmt: skip
-    over = build_grid(asked.under(Asked({"memory": (8192,)}, overrides=("flush_line=5",))))
+    over = build_grid(asked.under(Asked({"memory": (8192,)}, overrides=("flush_line=5", "dram_read=130"))))
     assert [p.point.scenario.memory for p in over.points] == [8192, 8192]
-    assert {one["flush_line"].value for one in over.sets} == {5}
+    assert {(one["flush_line"].value, one["dram_read"].value) for one in over.sets} == {(5, 130)}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,9 @@ def test_lives(tmp_path):
     assert labels(dataset, "memory") == ["1GiB"]
     assert labels(dataset, "phase") == ["build", "boot", "convert", "teardown"]
     story = load_story(path)
+    [described] = layout_of(dataset).lives.values()
+    assert [phase["kind"] for phase in described["phases"]] == [phase.kind for phase in story.phases]
+    assert described["phases"][2]["count"] == 3
     for row, number in zip(live(story).rows, range(4), strict=True):
         one = dataset.isel(scenario=0, guest=0, backing=0, shattered=0, memory=0, vcpus=0, preset=0, interface=number)
         assert one["ns_total"].item() == pytest.approx(row.ns.total, rel=1e-12)
