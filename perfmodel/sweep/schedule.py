@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from perfmodel.errors import InputError
 from perfmodel.fingerprint import model_fingerprint
@@ -16,6 +17,7 @@ from perfmodel.sweep.point import Point, PointCounts, PointMeeting, count_point,
 if TYPE_CHECKING:
     from distributed import Client
 
+_ADDRESS = "accepted is the address of a running dask scheduler, such as tcp://10.0.0.1:8786"
 _CONNECT_SECONDS = 10
 _WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 """Without dask's MALLOC_TRIM_THRESHOLD_: with it, two workers took 39 s instead of 24 s, in page faults."""
@@ -118,6 +120,8 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | No
     if scheduler is None and workers is None:
         yield None
         return
+    if scheduler is not None:
+        _check_address(scheduler)
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -130,13 +134,12 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | No
         }))  # fmt: skip
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters becomes a reason or a result
         if scheduler is not None:
+            if scheduler.startswith("tls:") and not dask.config.get("distributed.comm.tls.ca-file"):
+                raise InputError(f"scheduler {scheduler!r}: accepted with distributed.comm.tls in dask's configuration")
             try:
                 client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False))
             except (OSError, ValueError, TimeoutError) as error:
-                raise InputError(
-                    f"scheduler {scheduler!r}: {error}: accepted is the address of a running dask scheduler, such as "
-                    "tcp://10.0.0.1:8786"
-                ) from None
+                raise InputError(f"scheduler {scheduler!r}: {error}: {_ADDRESS}") from None
         else:
             with _deaf_to_interrupts():
                 cluster = LocalCluster(
@@ -151,6 +154,17 @@ def connect(scheduler: str | None, workers: int | None) -> "Iterator[Client | No
                 f"scheduler {scheduler!r} has no worker: accepted is one that a 'dask worker' has joined"
             ) from None
         yield client
+
+
+def _check_address(address: str) -> None:
+    """Refuse what dask would only find out about while it tries to connect, with threads that it then leaves behind."""
+    try:
+        parts = urlsplit(address)
+        sound = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
+    except ValueError:  # a port beyond 65535, or none at all
+        sound = False
+    if not sound or not address.isprintable():
+        raise InputError(f"scheduler {address!r}: {_ADDRESS}")
 
 
 @contextlib.contextmanager

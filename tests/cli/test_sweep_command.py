@@ -50,7 +50,20 @@ def test_a_grid_file_under_options(call: Callable[..., Any], tmp_path: Path) -> 
         (["--workers", "0"], "workers 0"),
         (["--threads", "9999"], "threads 9999"),
         (["--workers", "1", "--scheduler", "tcp://127.0.0.1:1"], "one of them"),
-        (["--scheduler", "nonsense"], "tcp://"),
+        *(
+            (["--scheduler", address], "tcp://10.0.0.1:8786")
+            for address in (
+                "",
+                "nonsense",
+                "tcp://",
+                "tcp://x",
+                "http://x:1",
+                "tcp://x:99999",
+                "tcp://x:1\n",
+                "tcp://[x:1",
+            )
+        ),
+        (["--scheduler", "tls://127.0.0.1:1"], "distributed.comm.tls"),
         (["-o", "/nowhere/x.nc"], "does not exist"),
         (["--parts", "/proc/x"], "accepted is a folder"),
         (["--axis", "seed=1,2", "--axis", "tds=1025"], "1 to 1024"),
