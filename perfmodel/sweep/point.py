@@ -129,7 +129,7 @@ class Point:
 
 def describe_life(story: Story) -> dict[str, Any]:
     """Return the knobs and phases of a life as JSON-able values; what its phases are called changes no count."""
-    phases = [{"kind": phase.kind} | msgspec.to_builtins(phase) for phase in story.phases]
+    phases = [msgspec.to_builtins(phase) for phase in story.phases]
     for phase in phases:
         phase.pop("name", None)
     return {"what_if": msgspec.to_builtins(story.what_if), "phases": phases}
