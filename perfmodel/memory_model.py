@@ -19,13 +19,13 @@ from kernels.counters import ALL_COUNTERS
 from kernels.populate import PAGES_PER_RANGE
 from perfmodel.backings.contract import BLOCK_PAGES
 from perfmodel.errors import ModelError
+from perfmodel.interrupts import side_by_side
 from perfmodel.memory import GuestMemory
 from perfmodel.policies.contract import Policy
 from perfmodel.populate import NO_REGION, Tally
 from perfmodel.stretches import Stretch, is_whole, region_stretches, sampled_stretches, whole_stretches
 from perfmodel.visits import Ints, Touches
 from perfmodel.walk_hardware import Geometry, WalkHardware
-from perfmodel.workers import thread_pool
 
 STRUCTURES = ("sept", "pamt", "control", "keyhole", "scan")
 """What lines hold, in the order of :mod:`kernels.cache_calls`; KVM's own come behind and are not reported."""
@@ -204,12 +204,11 @@ def _run(
 ) -> list[Sample]:
     """Run stretches side by side, each under its policy, and return the sum of each policy's."""
     samples = [Sample.nothing() for _ in range(policies)]
-    with thread_pool(threads) as pool:
-        found = pool.map(lambda task: _run_stretch(memory, levels, task[1], task[0]), tasks)
-        for done, ((policy, _), sample) in enumerate(zip(tasks, found, strict=True), 1):
-            samples[policy] = samples[policy].plus(sample)
-            if progress:
-                progress(done, len(tasks))
+    found = side_by_side(lambda task: _run_stretch(memory, levels, task[1], task[0]), tasks, threads)
+    for done, ((policy, _), sample) in enumerate(zip(tasks, found, strict=True), 1):
+        samples[policy] = samples[policy].plus(sample)
+        if progress:
+            progress(done, len(tasks))
     return samples
 
 

@@ -22,6 +22,7 @@ from perfmodel._version import __version__
 from perfmodel.accounting import MemoryUse, memory_use, sept_pages_of
 from perfmodel.costs import INTERVAL
 from perfmodel.errors import InputError
+from perfmodel.interrupts import interrupts_held
 from perfmodel.memory_need import require_memory
 from perfmodel.parameters import DEFAULT_PRESET, ParameterSet, load_parameters
 from perfmodel.result import ParametersId
@@ -148,19 +149,15 @@ def run_steady(
     hardware = hardware or load_walk_hardware(DEFAULT_PRESET)
     shares = {"4K": 0.0, "2M": 1.0} | ({} if scenario.share_2m is None else {"mixed": scenario.share_2m})
     jobs = [(share, size) for share in shares.values() for size in SIZES]
-    side_by_side = min(len(jobs), os.cpu_count() or 1)
+    together = min(len(jobs), os.cpu_count() or 1)
     tags = max(sum(g.sets * g.ways for g in hardware.geometry(size).values()) for size in SIZES)
     require_memory(
-        side_by_side * (8 * tags + 3 * (_bytes(scenario.working_set) >> 21) + _STREAM_BYTES),
-        f"{side_by_side} simulations side by side", "--hardware with fewer entries, or a smaller --working-set",
+        together * (8 * tags + 3 * (_bytes(scenario.working_set) >> 21) + _STREAM_BYTES),
+        f"{together} simulations side by side", "--hardware with fewer entries, or a smaller --working-set",
     )  # fmt: skip
-    tell = _Sum(progress, 2 * scenario.accesses * len(jobs))
-    with ThreadPoolExecutor(side_by_side) as pool:
-        try:
-            counts = list(pool.map(lambda job: simulate(scenario, hardware, job[0], job[1], tell.add), jobs))
-        except BaseException:
-            tell.stopped = True
-            raise
+    with interrupts_held() as came, ThreadPoolExecutor(together) as pool:
+        tell = _Sum(progress, 2 * scenario.accesses * len(jobs), came)
+        counts = list(pool.map(lambda job: simulate(scenario, hardware, job[0], job[1], tell.add), jobs))
     by_leaf = {leaf: np.array(counts[3 * i : 3 * i + 3]) for i, leaf in enumerate(shares)}
     prices = prices_of(parameters, hardware)
     central, sampled = prices.values_ns(), prices.sample_ns(_SAMPLES, scenario.seed)
@@ -265,15 +262,14 @@ def uncached_references(guest_leaf: int, sept_leaf: int, guest_levels: int = 4, 
 
 
 class _Sum:
-    """Adds up the progress of several threads; stops them when told to."""
+    """Adds up the progress of several threads; stops them once ``stopped`` says so."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done, self._lock = progress, total, 0, Lock()
-        self.stopped = False
+    def __init__(self, progress: Progress | None, total: int, stopped: Callable[[], bool]) -> None:
+        self._progress, self._total, self._done, self._lock, self._stopped = progress, total, 0, Lock(), stopped
 
     def add(self, done: int) -> None:
-        if self.stopped:
-            raise InterruptedError
+        if self._stopped():
+            raise KeyboardInterrupt
         with self._lock:
             self._done += done
             if self._progress:

@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from perfmodel.interrupts import interrupts_held
 from perfmodel.memory import GuestMemory
 from perfmodel.memory_need import available_bytes, require_memory
 from perfmodel.recognition import RegionTurn
@@ -47,17 +47,6 @@ def thread_count(memory: GuestMemory, threads: int | None) -> int:
     return max(1, min(threads, available_bytes() // 2 // each_bytes))
 
 
-@contextmanager
-def thread_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool; where the block ends badly, as by Ctrl-C, no task begins that has not begun."""
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def run_regions(
     make: Callable[[], SomeRunner],
     turns: Iterable[RegionTurn],
@@ -79,11 +68,12 @@ def run_regions(
         Called from this thread with regions done and in all.
     """
     waiting = iter(turns)
-    lock, stop, done = threading.Lock(), threading.Event(), [0]
+    lock, done = threading.Lock(), [0]
+    stop = False
 
     def work() -> SomeRunner:
         runner = make()
-        while not stop.is_set():
+        while not (stop or came()):
             with lock:
                 turn = next(waiting, None)
             if turn is None:
@@ -95,7 +85,7 @@ def run_regions(
     threads = max(1, min(threads, regions))
     if progress:
         progress(0, regions)
-    with ThreadPoolExecutor(threads) as pool:
+    with interrupts_held() as came, ThreadPoolExecutor(threads) as pool:
         try:
             futures = [pool.submit(work) for _ in range(threads)]
             pending = set(futures)
@@ -106,5 +96,5 @@ def run_regions(
                 if progress:
                     progress(min(done[0], regions), regions)
         finally:
-            stop.set()
+            stop = True
         return [future.result() for future in futures]

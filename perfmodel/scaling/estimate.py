@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.costs import INTERVAL, Ledger, ledger, sample_costs, unit_matrix
+from perfmodel.interrupts import side_by_side
 from perfmodel.parameters import ParameterSet
 from perfmodel.scaling.bounds import Bound, find_bounds, find_knee
 from perfmodel.scaling.network import Description
 from perfmodel.scaling.point import Point, simulate
 from perfmodel.scaling.together import Interval, Limit, ScalePoint, Scaling, Wait
-from perfmodel.workers import thread_pool
 
 SAMPLES = 32
 _CHUNK_PAGES = 1024
@@ -65,8 +65,8 @@ def estimate(describe: Describe, values: npt.NDArray[np.float64], threads: int |
         done = simulate(describe(sample), brief=True)
         return done.pages_per_s, done.stretch
 
-    with thread_pool(threads or len(os.sched_getaffinity(0))) as pool:
-        sampled = np.array(list(pool.map(one, values)), np.float64).reshape(-1, 2)
+    drawn = list(side_by_side(one, values, threads or len(os.sched_getaffinity(0))))
+    sampled = np.array(drawn, np.float64).reshape(-1, 2)
     return Estimate(description, point, bounds, sampled[:, 0], sampled[:, 1])
 
 

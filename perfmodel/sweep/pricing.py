@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel.costs import ALL_STAGES, Ledger, prices_of, ratio_of, sample_costs, unit_matrix
+from perfmodel.interrupts import side_by_side
 from perfmodel.parameters import ParameterSet
 from perfmodel.sweep.layout import Layout
 from perfmodel.sweep.point import PointCounts, PointMeeting
@@ -79,8 +79,8 @@ def price_points(
     def work(one: tuple[int, list[Ready]]) -> None:
         _price_block(layout, *one, stages, phases, done)
 
-    with threadpool_limits(1), ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        for number, _ in enumerate(pool.map(work, blocks), 1):
+    with threadpool_limits(1):
+        for number, _ in enumerate(side_by_side(work, blocks, threads or len(os.sched_getaffinity(0))), 1):
             if progress:
                 progress(number, len(blocks))
     return done

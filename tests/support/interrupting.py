@@ -16,6 +16,10 @@ BEGUN = "_multiarray_umath"
 """A library that commands load when they begin to work, and not the command line before."""
 
 
+_FOR_EVER_SECONDS = 120
+"""A run of a second that does not end in this time never does."""
+
+
 def run_and_stop(
     words: Sequence[str], folder: Path, sent: signal.Signals, after_seconds: float
 ) -> "subprocess.CompletedProcess[str]":
@@ -29,7 +33,11 @@ def run_and_stop(
             time.sleep(0.002)
         time.sleep(after_seconds)
         process.send_signal(sent)
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate(timeout=_FOR_EVER_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
